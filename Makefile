@@ -1,0 +1,57 @@
+# Every word a developer or a newcomer needs. `make demo` and `make test` do all their own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DURATION ?= 60
+
+.PHONY: demo test lint bench lock generate clean help
+
+help:
+	@echo "make demo      simulated accelerators, real pipeline: watch a job overrun (Ctrl-C ends it)"
+	@echo "make test      everything: lint, unit, property and integration tests"
+	@echo "make lint      ruff format and check, mypy --strict"
+	@echo "make bench     agent cost on 8 fake GPUs, one JSON object (DURATION=seconds)"
+	@echo "make generate  dashboards and the metrics table from their sources"
+	@echo "make lock      pin the requirements again"
+
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gpuwatch needs Python 3.11 or later; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/runtime: $(VENV)/python requirements.lock pyproject.toml
+	@echo "installing gpuwatch into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/runtime requirements-dev.lock
+	@echo "installing the development tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/runtime
+	@exec $(BIN)/gpuwatch up --demo
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check gpuwatch client tests grafana
+	$(BIN)/ruff check gpuwatch client tests grafana
+	$(BIN)/mypy
+
+test: lint
+	@sh tests/integration/packages.sh
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+bench: $(VENV)/dev
+	@$(BIN)/python -m tests.benchmarks --duration $(DURATION)
+
+generate: $(VENV)/dev
+	$(BIN)/python grafana/generate.py
+	$(BIN)/gpuwatch metrics --markdown > docs/metrics.md
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml --group dev -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -c requirements-dev.lock pyproject.toml --group build -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .cache build dist

@@ -1,0 +1,1 @@
+"""The pass over the cluster: collect, post, forecast, alert."""

@@ -1,0 +1,85 @@
+"""The command line: one file per group of commands, each importing what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from gpuwatch import __version__
+from gpuwatch.errors import GpuwatchError
+
+COMMANDS = {
+    "up": "gpuwatch.cli.up:up",
+    "agent": "gpuwatch.cli.agent:agent",
+    "accounting": "gpuwatch.cli.accounting:accounting",
+    "run": "gpuwatch.cli.run:run",
+    "declare": "gpuwatch.cli.declare:declare",
+    "progress": "gpuwatch.cli.progress:progress",
+    "jobs": "gpuwatch.cli.jobs:jobs",
+    "show": "gpuwatch.cli.jobs:show",
+    "replay": "gpuwatch.cli.replay:replay",
+    "metrics": "gpuwatch.cli.metrics:metrics",
+    "check": "gpuwatch.cli.check:check",
+}
+"""Every command and the function it is; a module is imported only when its command is asked for."""
+
+# What follows the command of `run` belongs to that command, options and all.
+_CONTEXT = {"run": {"allow_interspersed_args": False}}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"gpuwatch {__version__}")
+        raise typer.Exit
+
+
+def _gpuwatch(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What deep learning costs, told while the job runs: device-hours, energy, and where they will end."""
+
+
+def _load(target: str) -> Callable[..., Any]:
+    module, _, function = target.partition(":")
+    loaded: Callable[..., Any] = getattr(import_module(module), function)
+    return loaded
+
+
+def application(names: Sequence[str] = tuple(COMMANDS)) -> typer.Typer:
+    """The Typer application with the given commands."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_gpuwatch)
+    for name in names:
+        app.command(name, context_settings=_CONTEXT.get(name))(_load(COMMANDS[name]))
+    return app
+
+
+def _wanted(arguments: Sequence[str]) -> Sequence[str]:
+    """The one command that the arguments name, so that only its module is imported; else all of them."""
+    completing = any(name.endswith("_COMPLETE") for name in os.environ)
+    return [arguments[0]] if arguments and arguments[0] in COMMANDS and not completing else tuple(COMMANDS)
+
+
+def main() -> None:
+    """Run the command line and exit with its code (see `gpuwatch.errors`)."""
+    try:
+        application(_wanted(sys.argv[1:]))(prog_name="gpuwatch")
+    except GpuwatchError as exc:
+        for line in str(exc).splitlines():
+            print(f"gpuwatch: {line}", file=sys.stderr)
+        sys.exit(exc.exit_code)
+    except BrokenPipeError:
+        # The reader of a pipe has gone; the interpreter must not complain about it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -1,0 +1,1 @@
+"""Accelerators: one file per vendor, each a `DeviceSource` of `devices.base`."""

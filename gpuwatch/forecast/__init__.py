@@ -1,0 +1,1 @@
+"""Where a scope will end; pure."""

@@ -1,0 +1,1 @@
+"""What was held and used, for ever: the store, the arithmetic of posting, and the queries."""

@@ -1,0 +1,1 @@
+"""Channels for alerts: one file per channel, each a `Notifier` of `notifiers.base`."""

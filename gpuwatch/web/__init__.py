@@ -1,0 +1,1 @@
+"""One HTTP stack for both daemons."""
