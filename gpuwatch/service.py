@@ -1,0 +1,147 @@
+"""Run as a daemon: ticks on absolute monotonic deadlines, signals, sd_notify and its watchdog.
+
+The watchdog is fed by the loop, and by nothing that a driver can hang: restarting a daemon because a device
+does not answer helps nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+log = logging.getLogger("gpuwatch.service")
+
+
+@dataclass(slots=True)
+class Pace:
+    """Absolute deadlines an interval apart; a late tick swallows those it missed instead of catching up."""
+
+    interval_seconds: float
+    next: float
+    missed: int = 0
+
+    def wait_seconds(self, now: float) -> float:
+        """How long to wait for the next deadline; moves on to the one after it."""
+        late = now - self.next
+        if late >= self.interval_seconds:
+            skipped = int(late // self.interval_seconds)
+            self.missed += skipped
+            self.next += skipped * self.interval_seconds
+        wait = max(0.0, self.next - now)
+        self.next += self.interval_seconds
+        return wait
+
+
+@dataclass(slots=True)
+class ClockWatch:
+    """Notices when the wall clock jumps, by its distance from a clock that cannot."""
+
+    tolerance_seconds: float = 2.0
+    offset: float | None = None
+    jumps: int = 0
+
+    def jumped(self, monotonic: float, wall: float) -> float:
+        """By how much the wall clock jumped since the last call; 0 where it did not."""
+        offset, before = wall - monotonic, self.offset
+        self.offset = offset
+        if before is None or abs(offset - before) <= self.tolerance_seconds:
+            return 0.0
+        self.jumps += 1
+        return offset - before
+
+
+def notify(*lines: str) -> bool:
+    """Tell systemd (`READY=1`, `STATUS=…`); False where nobody listens, which is not an error."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.sendto("\n".join(lines).encode("utf-8", "replace"), address)
+    except OSError:
+        return False
+    return True
+
+
+Stop = threading.Event
+"""Set it to end `run` after the tick under way."""
+
+
+@contextmanager
+def _signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    def adapt(handler: Callable[[], None]) -> Callable[[int, FrameType | None], None]:
+        return lambda _number, _frame: handler()
+
+    before = {number: signal.signal(number, adapt(handler)) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(
+    tick: Callable[[float], None],
+    *,
+    interval_seconds: float = 1.0,
+    status: Callable[[], str] = lambda: "",
+    reload: Callable[[], None] | None = None,
+    missed: Callable[[int], None] = lambda _count: None,
+    stop: Stop | None = None,
+) -> None:
+    """Call `tick(monotonic now)` at every deadline until SIGTERM, SIGINT or `stop`.
+
+    READY is sent after the first tick that returns. What a tick raises ends the loop and is the caller's.
+    """
+    stop = stop or Stop()
+    hangup = threading.Event()
+    handlers: dict[signal.Signals, Callable[[], None]] = {signal.SIGTERM: stop.set, signal.SIGINT: stop.set}
+    handlers[signal.SIGHUP] = hangup.set
+    pace = Pace(interval_seconds, time.monotonic())
+    with _signals(handlers):
+        state = ["READY=1"]
+        while not stop.wait(pace.wait_seconds(time.monotonic())):
+            if hangup.is_set():
+                hangup.clear()
+                _reload(reload)
+            missed(pace.missed)
+            tick(time.monotonic())
+            notify(*state, "WATCHDOG=1", f"STATUS={status()}")
+            state = []
+    notify("STOPPING=1")
+
+
+def _reload(reload: Callable[[], None] | None) -> None:
+    if reload is None:
+        log.warning("SIGHUP ignored: nothing to reload")
+        return
+    reload()
+
+
+def set_up_logging(verbose: bool = False) -> None:
+    """Log to stderr; under journald with its priority prefixes and no time of our own."""
+    journald = "JOURNAL_STREAM" in os.environ
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Priority() if journald else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
+    for chatty in ("apscheduler", "uvicorn", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class _Priority(logging.Formatter):
+    """`<3>message`: what journald reads as the priority of a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = 3 if record.levelno >= logging.ERROR else 4 if record.levelno >= logging.WARNING else 6
+        return f"<{priority}>{super().format(record)}".replace("\n", f"\n<{priority}>")

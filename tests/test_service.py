@@ -1,0 +1,125 @@
+"""The daemon loop: deadlines, clock jumps, systemd's protocol, signals."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpuwatch import service
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=50))
+def test_deadlines_stay_on_the_grid_however_late_ticks_are(works):
+    """A late tick swallows those it missed: deadlines stay whole intervals from the first, none is made up for."""
+    pace, now, starts = service.Pace(1.0, 100.0), 100.0, []
+    for work in works:
+        now += pace.wait_seconds(now)
+        starts.append(now)
+        now += work
+
+    assert starts[0] == 100.0
+    assert all(
+        later - earlier > 1e-9 for earlier, later in zip(starts, starts[1:], strict=False) if earlier != later
+    )
+    assert len(starts) + pace.missed <= now - 100.0 + 2
+    assert (pace.next - 100.0) % 1.0 == pytest.approx(0, abs=1e-9)
+
+
+def test_missed_ticks_are_counted_and_not_run():
+    """After 3.5 s of work at 1 Hz two whole deadlines have passed unserved."""
+    pace = service.Pace(1.0, 0.0)
+    pace.wait_seconds(0.0)
+
+    wait = pace.wait_seconds(3.5)
+    assert (pace.missed, wait) == (2, 0.0)
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0, 365 * 86400.0])
+def test_clock_jump_is_seen_once(jump):
+    """The wall clock's distance from the monotonic clock changes once, whatever the direction."""
+    watch = service.ClockWatch()
+    watch.jumped(10.0, 1000.0)
+
+    assert watch.jumped(11.0, 1001.0 + jump) == pytest.approx(jump)
+    assert watch.jumped(12.0, 1002.0 + jump) == 0.0
+    assert watch.jumps == 1
+
+
+@pytest.fixture
+def systemd(tmp_path, monkeypatch):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(path)
+        sock.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        yield sock
+
+
+def test_systemd_hears_ready_after_the_first_tick_then_watchdog_and_status(systemd):
+    """READY comes once, after a tick that returned; each tick feeds the watchdog and tells the status."""
+    stop, ticks = threading.Event(), []
+
+    def tick(now):
+        ticks.append(now)
+        if len(ticks) == 2:
+            stop.set()
+
+    service.run(tick, interval_seconds=0.01, status=lambda: "8 devices", stop=stop)
+
+    told = [systemd.recv(1000).decode() for _ in range(3)]
+    assert told == ["READY=1\nWATCHDOG=1\nSTATUS=8 devices", "WATCHDOG=1\nSTATUS=8 devices", "STOPPING=1"]
+
+
+def test_without_systemd_nothing_is_sent_and_nothing_fails(monkeypatch):
+    """Run from a terminal there is nobody to notify."""
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+
+    assert service.notify("READY=1") is False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_the_loop_and_handlers_are_put_back(number):
+    """SIGTERM and SIGINT end the loop after the tick under way."""
+    before = signal.getsignal(number)
+
+    service.run(lambda _now: os.kill(os.getpid(), number), interval_seconds=0.01)
+    assert signal.getsignal(number) == before
+
+
+def test_hangup_reloads_before_the_next_tick():
+    """SIGHUP is acted on in the loop, not in the signal handler."""
+    stop, order = threading.Event(), []
+
+    def tick(_now):
+        order.append("tick")
+        if len(order) == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+        else:
+            stop.set()
+
+    service.run(tick, interval_seconds=0.01, reload=lambda: order.append("reload"), stop=stop)
+    assert order == ["tick", "reload", "tick"]
+
+
+def test_what_a_tick_raises_reaches_the_caller():
+    """The loop does not swallow what its owner must decide."""
+
+    def tick(_now):
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        service.run(tick, interval_seconds=0.01)
+
+
+def test_journald_gets_priorities_on_every_line():
+    """A message of two lines is two prefixed lines, so that no line is taken for another priority."""
+    record = logging.LogRecord("x", logging.WARNING, "", 0, "first\nsecond", (), None)
+
+    assert service._Priority().format(record) == "<4>first\n<4>second"
