@@ -1,0 +1,183 @@
+"""Which jobs there are on this node: when each began, what it declared, how far it is, and that it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from gpuwatch.jobs.base import JobsReading, Run
+from gpuwatch.meter import Holding
+from gpuwatch.model import Allocation, Declared, Estimate, JobKey, Progress, Reading, Scope
+
+LIMIT_WAITING = 10_000
+
+
+@dataclass(slots=True)
+class OpenJob:
+    """A job that holds a device, or may again."""
+
+    key: JobKey
+    last_held: float
+    linger_seconds: float
+
+
+@dataclass(slots=True)
+class Said:
+    """What a job said about itself; it may say it before it holds a device. `seq` is that of its progress."""
+
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    campaign: str | None = None
+    progress: Progress | None = None
+    seq: int = 0
+
+
+def claims(
+    readings: Mapping[str, Reading | None], jobs: Mapping[str, JobsReading | None]
+) -> tuple[list[Allocation], set[str]]:
+    """Who holds what, over all job sources, and the devices of which that is not fully known.
+
+    The first source that claims a device decides about it. A device is not fully known where a source is
+    silent or says so, or where nobody claims it and it could not be read.
+    """
+    allocations: list[Allocation] = []
+    claimed: set[str] = set()
+    unknown: set[str] = set(readings) if any(each is None for each in jobs.values()) else set()
+    for each in jobs.values():
+        if each is None:
+            continue
+        mine = [allocation for allocation in each.allocations if allocation.device not in claimed]
+        allocations.extend(mine)
+        unknown |= each.unknown - claimed
+        claimed |= {allocation.device for allocation in mine}
+    unknown |= {uid for uid, reading in readings.items() if reading is None and uid not in claimed}
+    return allocations, unknown
+
+
+class Registry:
+    """The jobs of a node. Not thread-safe: the agent's lock covers it."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, OpenJob] = {}
+        self.runs: dict[str, Run] = {}
+        self._said: dict[str, Said] = {}
+        self._over: dict[JobKey, Said] = {}
+        self._last_started: dict[str, int] = {}
+
+    def hold(
+        self, allocations: Iterable[Allocation], linger: Callable[[str], float], now: float, wall: float
+    ) -> list[Holding]:
+        """The allocations with their jobs identified; a job seen for the first time begins now."""
+        holdings = []
+        for allocation in allocations:
+            job = self.open.get(allocation.job_id)
+            if job is None:
+                job = self._begin(allocation.job_id, linger(allocation.job_id), now, wall)
+            job.last_held = now
+            holdings.append(Holding(job.key, allocation.device, allocation.share, allocation.basis))
+        return holdings
+
+    def _begin(self, job_id: str, linger_seconds: float, now: float, wall: float) -> OpenJob:
+        # Two lives of one id must not share a key, also where the first ended within this second.
+        started = max(int(wall), self._last_started.get(job_id, 0) + 1)
+        self._last_started[job_id] = started
+        _trim(self._last_started)
+        job = self.open[job_id] = OpenJob(JobKey(job_id, started), now, linger_seconds)
+        return job
+
+    def ended(self, alive: frozenset[str], now: float) -> list[JobKey]:
+        """Jobs that hold nothing, are not alive, and have lingered long enough; they are closed by this."""
+        gone = [
+            job
+            for job_id, job in self.open.items()
+            if job_id not in alive and job.last_held < now and now - job.last_held >= job.linger_seconds
+        ]
+        for job in gone:
+            del self.open[job.key.job_id]
+            if job.key.job_id in self._said:
+                self._over[job.key] = self._said.pop(job.key.job_id)
+        return [job.key for job in gone]
+
+    def forget(self, key: JobKey) -> None:
+        """Drop what an ended job said, once nobody shows it any more."""
+        self._over.pop(key, None)
+
+    def said(self, job_id: str) -> Said:
+        """What a job said so far, to be added to."""
+        said = self._said.setdefault(job_id, Said())
+        _trim(self._said)
+        return said
+
+    def report(self, job_id: str, step: float, total: float, wall: float, seq: int) -> Progress:
+        """Note how far a job is; the first step it reports is where its attempt began."""
+        said = self.said(job_id)
+        start = said.progress.start_step if said.progress is not None else step
+        said.progress, said.seq = Progress(step, total, start, wall), seq
+        return said.progress
+
+    def declare(self, job_id: str, estimates: Iterable[Estimate], campaign: str | None) -> None:
+        """Note what a job declared for itself; the latest word on a quantity stands."""
+        said = self.said(job_id)
+        said.campaign = campaign or said.campaign
+        for estimate in estimates:
+            said.estimates[estimate.quantity] = estimate
+
+    def key_of(self, job_id: str) -> JobKey | None:
+        """The key of an open job; None where it has not held a device yet."""
+        job = self.open.get(job_id)
+        return job.key if job is not None else None
+
+    def progress_since(self, seq: int) -> list[tuple[str, JobKey | None, Said]]:
+        """Jobs whose progress changed after `seq`, also those that ended meanwhile."""
+        current = [(job_id, self.key_of(job_id), said) for job_id, said in self._said.items()]
+        over = [(key.job_id, key, said) for key, said in self._over.items()]
+        return [each for each in (*over, *current) if each[2].seq > seq and each[2].progress]
+
+    def declared(self, keys: Iterable[JobKey]) -> dict[JobKey, Declared]:
+        """The current numbers of the given jobs, where they have any."""
+        told = {}
+        for key in keys:
+            said = self._said.get(key.job_id) if self.key_of(key.job_id) == key else self._over.get(key)
+            if said is not None:
+                told[key] = Declared(key, tuple(said.estimates.values()), said.progress, said.campaign)
+        return told
+
+    def document(self) -> dict[str, Any]:
+        """Everything as JSON."""
+        return {
+            "open": [[*job.key, job.last_held, job.linger_seconds] for job in self.open.values()],
+            "runs": [asdict(run) for run in self.runs.values()],
+            "said": {job_id: _said_document(said) for job_id, said in self._said.items()},
+            "last_started": self._last_started,
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Go on from a document of an earlier life."""
+        for job_id, started, last_held, linger_seconds in document.get("open", ()):
+            self.open[job_id] = OpenJob(JobKey(job_id, started), last_held, linger_seconds)
+        for run in document.get("runs", ()):
+            self.runs[run["job_id"]] = Run(**run)
+        for job_id, said in document.get("said", {}).items():
+            self._said[job_id] = _said(said)
+        self._last_started.update(document.get("last_started", {}))
+
+
+def _trim(known: dict[str, Any]) -> None:
+    """Anybody may make up jobs: of those that are only talked about, the oldest go first."""
+    while len(known) > LIMIT_WAITING:
+        del known[next(iter(known))]
+
+
+def _said_document(said: Said) -> dict[str, Any]:
+    return {
+        "estimates": [asdict(estimate) for estimate in said.estimates.values()],
+        "campaign": said.campaign,
+        "progress": asdict(said.progress) if said.progress else None,
+        "seq": said.seq,
+    }
+
+
+def _said(document: Mapping[str, Any]) -> Said:
+    estimates = [Estimate(**{**each, "scope": Scope(*each["scope"])}) for each in document["estimates"]]
+    progress = Progress(**document["progress"]) if document["progress"] else None
+    return Said({each.quantity: each for each in estimates}, document["campaign"], progress, document["seq"])

@@ -1,0 +1,217 @@
+"""The agent's state directory: a lock with its holder's pid, and the counters that survive a restart.
+
+The state is one JSON file, replaced as a whole. Sequence numbers are reserved ahead in it, so that they grow
+over a crash as well. A file that cannot be read is set aside, and a new epoch begins.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from gpuwatch.errors import Forbidden, Locked, Unavailable
+from gpuwatch.meter import Counter as HardwareCounter
+from gpuwatch.meter import DeviceMeter, EnergyMeter, Integral, Pending
+from gpuwatch.model import DeviceUsage, RowKey, Usage
+
+log = logging.getLogger("gpuwatch.agent")
+
+VERSION = 1
+SEQ_RESERVE = 10_000
+
+
+def boot_id(procfs: str = "/proc") -> str:
+    """The kernel's id of this boot; empty where it has none."""
+    try:
+        return Path(procfs, "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+@dataclass(slots=True)
+class State:
+    """What is saved. `jobs`, `runs`, `declared` are the registry's own documents."""
+
+    epoch: str
+    boot_id: str
+    monotonic: float = 0.0
+    seq: int = 0
+    rows: dict[RowKey, Usage] = field(default_factory=dict)
+    devices: dict[str, DeviceUsage] = field(default_factory=dict)
+    meters: dict[str, DeviceMeter] = field(default_factory=dict)
+    registry: dict[str, Any] = field(default_factory=dict)
+
+
+class StateDirectory:
+    """The locked directory. A context manager; leaving it unlocks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path / "state.json"
+        self._lock = -1
+
+    def __enter__(self) -> StateDirectory:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except PermissionError as exc:
+            raise Forbidden(
+                f"state directory {str(self.path)!r}: no permission; run as the user that owns it, or set "
+                "agent.state_directory (--state-directory)"
+            ) from exc
+        except OSError as exc:
+            raise Unavailable(f"state directory {str(self.path)!r}: {exc.strerror}") from exc
+        self._take_lock()
+        return self
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._lock)
+            raise Locked(f"state directory {str(self.path)!r}: in use by the process {holder}") from exc
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._lock)
+
+    def load(self, now_boot_id: str) -> State:
+        """The saved state, or a new one with a new epoch."""
+        try:
+            document = json.loads(self._file.read_bytes())
+            state = _from_document(document)
+        except FileNotFoundError:
+            return self._new(now_boot_id)
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            self._set_aside(exc)
+            return self._new(now_boot_id)
+        if state.boot_id != now_boot_id:
+            # The monotonic clock began anew, and whoever held a device is gone.
+            state.meters, state.boot_id = {}, now_boot_id
+        return state
+
+    def _new(self, now_boot_id: str) -> State:
+        return State(epoch=secrets.token_hex(6), boot_id=now_boot_id)
+
+    def _set_aside(self, exc: Exception) -> None:
+        for number in range(100):
+            aside = self._file.with_name(f"state.json.corrupt-{number}")
+            if not aside.exists():
+                break
+        self._file.replace(aside)
+        log.error("state cannot be read; a new epoch begins kept_as=%s reason=%s", aside.name, exc)
+
+    def save(self, state: State) -> None:
+        """Replace the saved state; raises `Unavailable` where the disk refuses, leaving the old one as it was."""
+        temporary = self._file.with_suffix(".new")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                json.dump(_document(state), file, separators=(",", ":"))
+                file.flush()
+                os.fdatasync(file.fileno())
+            temporary.replace(self._file)
+        except OSError as exc:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise Unavailable(f"state {str(self._file)!r}: cannot be saved; {exc.strerror}") from exc
+
+
+def _document(state: State) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "epoch": state.epoch,
+        "boot_id": state.boot_id,
+        "monotonic": state.monotonic,
+        "seq": state.seq + SEQ_RESERVE,
+        "rows": [[*row, _plain(usage)] for row, usage in state.rows.items()],
+        "devices": [_plain(usage) for usage in state.devices.values()],
+        "meters": {uid: _meter_document(meter) for uid, meter in state.meters.items()},
+        "registry": state.registry,
+    }
+
+
+def _from_document(document: Mapping[str, Any]) -> State:
+    if document["version"] != VERSION:
+        raise ValueError(f"version {document['version']!r}, this program writes {VERSION}")
+    return State(
+        epoch=str(document["epoch"]),
+        boot_id=str(document["boot_id"]),
+        monotonic=float(document["monotonic"]),
+        seq=int(document["seq"]),
+        rows={
+            RowKey(str(job), int(started), str(uid)): Usage(**usage)
+            for job, started, uid, usage in document["rows"]
+        },
+        devices={usage["device"]: DeviceUsage(**usage) for usage in document["devices"]},
+        meters={uid: _meter(meter) for uid, meter in document["meters"].items()},
+        registry=dict(document["registry"]),
+    )
+
+
+def _plain(value: Usage | DeviceUsage) -> dict[str, Any]:
+    plain = {each.name: getattr(value, each.name) for each in fields(value)}
+    return {name: dict(each) if isinstance(each, Mapping) else each for name, each in plain.items()}
+
+
+def _pairs(shares: Mapping[RowKey, float]) -> list[list[Any]]:
+    return [[*row, amount] for row, amount in shares.items()]
+
+
+def _shares(pairs: list[list[Any]]) -> dict[RowKey, float]:
+    return {RowKey(str(job), int(started), str(uid)): float(amount) for job, started, uid, amount in pairs}
+
+
+_SHARES = {"shares", "since", "throttle_since", "seconds", "integrated", "unmeasured"}
+
+
+def _meter_document(value: Any) -> Any:
+    """A meter as JSON: dataclasses as objects, shares (keyed by rows) as lists of pairs."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return {name: asdict(each) for name, each in value.items()} if isinstance(value, dict) else value
+    return {
+        each.name: _pairs(getattr(value, each.name))
+        if each.name in _SHARES
+        else _meter_document(getattr(value, each.name))
+        for each in fields(value)
+    }
+
+
+def _integral(document: Mapping[str, Any]) -> Integral:
+    return Integral(document["time"], document["value"], _shares(document["since"]))
+
+
+def _energy(document: Mapping[str, Any]) -> EnergyMeter:
+    pending = {name: _shares(document["pending"][name]) for name in ("seconds", "integrated", "unmeasured")}
+    return EnergyMeter(
+        _integral(document["power"]),
+        HardwareCounter(**document["counter"]),
+        Pending(**pending),
+        document["rejected"],
+    )
+
+
+def _meter(document: Mapping[str, Any]) -> DeviceMeter:
+    return DeviceMeter(
+        time=document["time"],
+        shares=_shares(document["shares"]),
+        energy=_energy(document["energy"]),
+        busy=_integral(document["busy"]),
+        memory=_integral(document["memory"]),
+        tensor=_integral(document["tensor"]),
+        throttle={reason: HardwareCounter(**counter) for reason, counter in document["throttle"].items()},
+        throttle_since=_shares(document["throttle_since"]),
+        idle_watts=document["idle_watts"],
+    )
