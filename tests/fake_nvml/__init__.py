@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from ctypes import sizeof
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.fake_nvml.device import FakeDevice
 from tests.fake_nvml.layout import CALLS, DEVICES, EVENTS, State
 from tests.fake_nvml.library import build, compiler, load, loaded_here
 
-__all__ = ["FakeDevice", "FakeNvml", "build", "compiler", "load", "loaded_here"]
+__all__ = ["FakeDevice", "FakeNvml", "build", "compiler", "load", "loaded_here", "wait_until"]
 
 XID_EVENT = 0x8
 
@@ -118,3 +119,13 @@ class FakeNvml:
     def forbidden_calls(self) -> int:
         """How often something was set, or a blocking call made: gpuwatch must never."""
         return int(self._state.forbidden_calls)
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Look every few milliseconds; False where it has not happened in time."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.003)
+    return True
