@@ -1,0 +1,157 @@
+"""What both daemons answer over HTTP: /metrics, /-/healthy, /-/ready and a landing page."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from gpuwatch import hygiene
+from gpuwatch.web.pages import landing
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MAX_RENDERING = 4
+GZIP_LEVEL = 4
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'",
+    "referrer-policy": "no-referrer",
+}
+
+_log = logging.getLogger(__name__)
+
+
+def base_app(
+    title: str,
+    render: Callable[[], bytes],
+    healthy: Callable[[], bool],
+    ready: Callable[[], bool],
+    links: Sequence[tuple[str, str]],
+    routes: Sequence[Route] = (),
+    body: Callable[[], str] | None = None,
+) -> Starlette:
+    """The application of a daemon; `render` gives the text of /metrics, `body` HTML for the landing page.
+
+    `render` and `body` are called in threads, several at once; `body` makes what it shows safe (hygiene.html).
+    `healthy` and `ready` are called in the server's loop and must return at once.
+    """
+
+    async def first(request: Request) -> Response:
+        shown = "" if body is None else await run_in_threadpool(body)
+        return HTMLResponse(landing(title, links, shown))
+
+    app = Starlette(
+        routes=[
+            Route("/", first),
+            Route("/metrics", Exposition(render).answer),
+            Route("/-/healthy", _state("healthy", healthy)),
+            Route("/-/ready", _state("ready", ready)),
+            *routes,
+        ],
+        middleware=[Middleware(SecurityHeaders)],
+        exception_handlers={HTTPException: _refusal},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class Exposition:
+    """Answers /metrics: few renderings at once, each body compressed once, a failure told once."""
+
+    def __init__(self, render: Callable[[], bytes]) -> None:
+        self._render = render
+        self._rendering = 0
+        self._failing = False
+        self._lock = Lock()
+        self._compressed = (b"", b"")
+
+    async def answer(self, request: Request) -> Response:
+        """The metrics; 503 where too many are being rendered, 500 where rendering failed."""
+        if self._rendering >= MAX_RENDERING:
+            return PlainTextResponse("too many scrapes at once\n", 503, {"retry-after": "1"})
+        self._rendering += 1
+        compress = accepts_gzip(request.headers.get("accept-encoding", ""))
+        try:
+            text = await run_in_threadpool(self.body, compress)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the daemon goes on
+            self._failed(exc)
+            return PlainTextResponse("metrics cannot be rendered; see the log\n", 500)
+        finally:
+            self._rendering -= 1
+        self._failing = False
+        headers = {"content-type": CONTENT_TYPE, "vary": "accept-encoding", "cache-control": "no-store"}
+        return Response(text, headers=headers | ({"content-encoding": "gzip"} if compress else {}))
+
+    def body(self, compress: bool) -> bytes:
+        """The text, compressed at most once for each object that is rendered; in any thread."""
+        text = self._render()
+        if not compress:
+            return text
+        with self._lock:
+            if self._compressed[0] is not text:
+                self._compressed = text, gzip.compress(text, GZIP_LEVEL, mtime=0)
+            return self._compressed[1]
+
+    def _failed(self, exc: Exception) -> None:
+        if not self._failing:
+            _log.error("metrics cannot be rendered error=%s", hygiene.log(repr(exc)))
+        self._failing = True
+
+
+class SecurityHeaders:
+    """Adds headers that keep a browser from doing more with an answer than show it; a route may set its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and the answer back with the headers."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether an Accept-Encoding header takes gzip (named, and not with q=0)."""
+    for offer in accept_encoding.lower().split(","):
+        coding, _, quality = offer.partition(";")
+        if coding.strip() == "gzip":
+            return quality.replace(" ", "").rstrip("0.") not in ("q=", "q")
+    return False
+
+
+def _state(word: str, holds: Callable[[], bool]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        if holds():
+            return PlainTextResponse(f"gpuwatch is {word}.\n")
+        return PlainTextResponse(f"gpuwatch is not {word}.\n", 503)
+
+    return answer
+
+
+async def _refusal(request: Request, exc: Exception) -> Response:
+    status = exc.status_code if isinstance(exc, HTTPException) else 500
+    headers = exc.headers if isinstance(exc, HTTPException) else None
+    return PlainTextResponse(f"{status} {HTTPStatus(status).phrase.lower()}\n", status, headers)

@@ -1,0 +1,138 @@
+"""One HTTP server in a thread of its own, for both daemons: Starlette's application behind uvicorn.
+
+TLS, authentication and the limits on slow clients belong into `_configuration`; nothing else knows of uvicorn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from contextlib import suppress
+from threading import Thread
+from typing import Any
+
+import uvicorn
+from starlette.concurrency import run_in_threadpool
+
+from gpuwatch.errors import ConfigurationError, Unavailable
+
+KEEP_ALIVE_SECONDS = 15
+STOP_SECONDS = 1
+MAX_CONNECTIONS = 100
+MAX_HEADER_BYTES = 16_384
+
+_ADVICE = {
+    errno.EADDRINUSE: "address in use; stop the other process or set another listen address",
+    errno.EACCES: "permission denied; ports below 1024 need a privilege",
+    errno.EADDRNOTAVAIL: "this machine has no such address; ':PORT' listens on all it has",
+}
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, looking once a second where it looks ten times: a third of the agent's whole budget otherwise."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leaving = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await run_in_threadpool(int)  # loads what the first scrape would else wait for
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), timeout=1.0)
+
+    def leave(self) -> None:
+        """End soon; may be called in any thread."""
+        self.should_exit = True
+        with suppress(RuntimeError):  # the loop has ended already
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._leaving.set)
+
+
+class WebServer:
+    """Serves an ASGI application at `listen`: "host:port", "[::1]:port", or ":port" for every address."""
+
+    def __init__(self, app: Any, listen: str) -> None:
+        self._app = app
+        self._listen = listen
+        self._host, self._port = parse_listen(listen)
+        self._server: _Server | None = None
+        self._thread: Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine reaches it; the real port where 0 was asked for."""
+        host = self._host or "127.0.0.1"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+
+    def start(self) -> None:
+        """Bind, then serve in the background; raises `Unavailable` where the address cannot be had."""
+        bound = self._bind()
+        self._port = bound.getsockname()[1]
+        self._server = _Server(_configuration(self._app))
+        self._thread = Thread(target=_serve, args=(self._server, bound), name="web", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let answers under way end for a second, then close everything; may be called at any time."""
+        if self._server is None or self._thread is None:
+            return
+        self._server.leave()
+        self._thread.join(STOP_SECONDS + 1.0)
+
+    def _bind(self) -> socket.socket:
+        try:
+            bound = _listening(self._host, self._port)
+        except OSError as exc:
+            why = _ADVICE.get(exc.errno or 0, str(exc.strerror or exc).lower())
+            raise Unavailable(f"web: cannot listen on {self._listen!r}: {why}") from exc
+        # asyncio sets this only on sockets made with IPPROTO_TCP; without it an answer waits 40 ms for an ACK.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return bound
+
+
+def _serve(server: _Server, bound: socket.socket) -> None:
+    asyncio.run(server.serve(sockets=[bound]))
+
+
+def parse_listen(listen: str) -> tuple[str, int]:
+    """Host (empty for every address) and port of a listen address."""
+    host, colon, port = listen.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    digits = port.isascii() and port.isdigit() and int(port[:6]) < 65_536
+    if not colon or not digits or (":" in host and not bracketed):
+        raise ConfigurationError(
+            [f"web: listen: {listen!r} is no address; there is: ':9838', '127.0.0.1:9838', '[::1]:9838'"]
+        )
+    return host[1:-1] if bracketed else host, int(port)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    if host in ("", "::") and socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0] if host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
+
+
+def _configuration(app: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+        backlog=128,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+    )
