@@ -1,0 +1,153 @@
+"""`gpuwatch check`: whether the agent can run here with this configuration, and what it will not see."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gpuwatch import __version__, config, hygiene, plugins
+from gpuwatch.cli import inspection, rights
+from gpuwatch.cli.inspection import Finding
+from gpuwatch.cli.rights import Right
+from gpuwatch.errors import ConfigurationError
+from gpuwatch.settings import Settings
+
+_MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
+_COLOURS = {"ok": "32", "yes": "32", "warning": "33", "no": "33", "unknown": "33", "failed": "31"}
+
+
+def check(
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="Configuration file (default: /etc/gpuwatch/gpuwatch.toml).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    probe: Annotated[bool, typer.Option("--probe", help="Read each device and host source once, too.")] = False,
+    require_device: Annotated[
+        bool | None, typer.Option("--require-device", help="Exit 69 where no device is found.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for each source.", min=0.1)] = 10.0,
+) -> None:
+    """Check the configuration and this node: what the agent finds, may do, and cannot see. Changes nothing."""
+    overrides = {"agent.require_device": require_device}
+    try:
+        settings = config.load(config_file, overrides, plugins.ROOMS)
+    except ConfigurationError as exc:
+        if not as_json:
+            raise
+        _print_json({"ok": False, "mistakes": exc.mistakes})
+        raise typer.Exit(exc.exit_code) from None
+    sources = inspection.Sources(settings, timeout)
+    findings = findings_of(settings, sources, probe, time.time())
+    sources.close()
+    table = list(rights.rights(rights.Roots.of(settings)))
+    if as_json:
+        _print_json(document(settings, sources, findings, table))
+    else:
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print("\n".join(page(settings, findings, table, columns)))
+    code = exit_code(findings)
+    if code:
+        raise typer.Exit(code)
+
+
+def findings_of(settings: Settings, sources: inspection.Sources, probe: bool, now: float) -> list[Finding]:
+    """Everything that is tried, in the order in which the agent would stumble over it."""
+    files = ", ".join(map(str, settings.files)) or f"no {config.DEFAULT_PATH}: all defaults"
+    findings = [Finding("configuration", "ok", files), *sources.build(), *sources.scan(now)]
+    if settings.agent.require_device:
+        findings.append(sources.required())
+    if probe:
+        findings.extend(sources.probe(now))
+    findings.append(inspection.state_directory(settings))
+    findings.append(inspection.socket_directory(settings))
+    findings.extend(inspection.usage_token(settings))
+    findings.extend(inspection.ports(settings))
+    findings.append(inspection.wall_clock(settings, now))
+    return findings
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """What the agent would exit with, 0 where it runs."""
+    return next((finding.exit_code for finding in findings if finding.exit_code), 0)
+
+
+def document(
+    settings: Settings, sources: inspection.Sources, findings: Sequence[Finding], table: Sequence[Right]
+) -> dict[str, Any]:
+    """The same as JSON."""
+    return {
+        "ok": exit_code(findings) == 0,
+        "version": __version__,
+        "cluster": settings.site.cluster,
+        "node": settings.site.node,
+        "uid": os.getuid(),
+        "files": [str(path) for path in settings.files],
+        "devices": [asdict(device) for device in sources.devices.values()],
+        "findings": [asdict(finding) for finding in findings],
+        "rights": [asdict(right) for right in table],
+    }
+
+
+def page(
+    settings: Settings, findings: Sequence[Finding], table: Sequence[Right], columns: int | None
+) -> list[str]:
+    """The lines an operator reads: findings, rights, what is lost, the verdict.
+
+    With `columns`, the width of a terminal, they are wrapped and coloured.
+    """
+    site = settings.site
+    lines = [f"gpuwatch {__version__}, node {site.node}, cluster {site.cluster}, as user {os.getuid()}", ""]
+    marked = [(finding.status, _MARKS[finding.status], finding.what, finding.detail) for finding in findings]
+    lines += _aligned([("", "RESULT", "WHAT", "DETAIL"), *marked], columns)
+    lines.append("")
+    rows = [(right.here, right.here, right.what, right.needs, right.detail) for right in table]
+    lines += _aligned([("", "HERE", "RIGHT", "NEEDS", "DETAIL"), *rows], columns)
+    lost = [("", "", right.lost, f"({right.what})") for right in table if right.lost]
+    if lost:
+        lines += ["", "Lost without these rights:", *_aligned(lost, columns)]
+    if os.getuid() == 0:
+        lines += ["", "You are root and the agent need not be: run this as its user to see what that one may do."]
+    return [*lines, "", _verdict(findings)]
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    failed = [finding.what for finding in findings if finding.exit_code]
+    if failed:
+        return f"The agent cannot run here: {', '.join(failed)}."
+    return "The agent can run here."
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], columns: int | None) -> list[str]:
+    """Rows as columns; the first field of a row is not shown and says the colour of the first column."""
+    safe = [(kind, [hygiene.log(cell) for cell in cells]) for kind, *cells in rows]
+    widths = [max(len(cells[column]) for _, cells in safe) for column in range(len(safe[0][1]) - 1)]
+    lines = []
+    for kind, cells in safe:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+        if columns and kind in _COLOURS:
+            padded[0] = f"\x1b[{_COLOURS[kind]}m{padded[0]}\x1b[0m"
+        indent = sum(widths) + 2 * len(widths)
+        first, *more = _wrapped(cells[-1], indent, columns)
+        lines.append("  ".join([*padded, first]).rstrip())
+        lines += [" " * indent + line for line in more]
+    return lines
+
+
+def _wrapped(text: str, indent: int, columns: int | None) -> list[str]:
+    """The last column, wrapped where the terminal leaves it some room."""
+    room = (columns or 0) - indent
+    return textwrap.wrap(text, room) or [""] if room >= 24 else [text]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, separators=(",", ":"), default=str))

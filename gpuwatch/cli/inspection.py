@@ -1,0 +1,249 @@
+"""What `gpuwatch check` finds out about a node: each thing is tried, as the agent would, and nothing is changed.
+
+Everything that could hang (a driver, a device node) is asked in a daemon thread with a deadline.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, TypeVar
+
+from gpuwatch import config
+from gpuwatch.errors import Forbidden, GpuwatchError, Unavailable
+from gpuwatch.jobs.base import JobsReading, NodeView
+from gpuwatch.model import Device, series_of
+from gpuwatch.settings import Settings
+
+Status = Literal["ok", "warning", "failed"]
+Answer = TypeVar("Answer")
+
+EARLIEST = 1_735_689_600.0  # 2025: no gpuwatch is older
+LATEST = 4_102_444_800.0  # 2100
+LEAST_FREE_BYTES = 200 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tried. `exit_code` is what the agent would leave with because of it, 0 where it runs."""
+
+    what: str
+    status: Status
+    detail: str
+    exit_code: int = 0
+
+
+def within(seconds: float, call: Callable[[], Answer]) -> Answer:
+    """What `call` returns or raises; `Unavailable` where it does neither in time, and it is left behind."""
+    answers: SimpleQueue[tuple[Answer | None, Exception | None]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((call(), None))
+        except Exception as exc:  # noqa: BLE001 - the outermost loop of this thread: a plugin may raise anything
+            answers.put((None, exc))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except Empty:
+        raise Unavailable(f"no answer within {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return answer  # type: ignore[return-value]
+
+
+def why(error: Exception) -> str:
+    """One line for an error, with its class where gpuwatch did not raise it."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, GpuwatchError) else f"{type(error).__name__}: {text}"
+
+
+class Sources:
+    """The agent's plugins, built as the agent builds them, and the devices they find."""
+
+    def __init__(self, settings: Settings, timeout_seconds: float) -> None:
+        self._settings = settings
+        self._timeout_seconds = timeout_seconds
+        self._sources: dict[str, Any] = {}
+        self._source_of: dict[str, Any] = {}
+        self.devices: dict[str, Device] = {}
+
+    def build(self) -> Iterator[Finding]:
+        """Build each plugin; one that cannot be built is a mistake that keeps the agent from running."""
+        for room in ("devices", "host", "jobs", "sinks"):
+            for name in getattr(self._settings.agent, room):
+                what = f"{room}.{name}"
+                try:
+                    self._sources[what] = self._within(config.build, room, name, self._settings)
+                except Exception as exc:  # noqa: BLE001 - a plugin may raise anything
+                    yield Finding(what, "failed", why(exc), getattr(exc, "exit_code", 1))
+                else:
+                    if room != "devices":
+                        yield Finding(what, "ok", "loaded")
+
+    def scan(self, now: float) -> Iterator[Finding]:
+        """Scan each device source once."""
+        for what, source in self._of("devices"):
+            try:
+                found = list(self._within(source.scan, now))
+            except Exception as exc:  # noqa: BLE001 - a plugin may raise anything, and one bad thing stays alone
+                yield Finding(what, "warning", why(exc))
+                continue
+            self.devices |= {device.uid: device for device in found}
+            self._source_of |= {device.uid: source for device in found}
+            yield Finding(what, "ok" if found else "warning", _counted(found))
+
+    def probe(self, now: float) -> Iterator[Finding]:
+        """Read each device, host source and job source once."""
+        for uid, device in self.devices.items():
+            yield self._probe(f"read device {uid}", partial(self._source_of[uid].read, device, now))
+        for what, source in self._of("host"):
+            yield self._probe(f"read {what}", partial(source.read, now))
+        view = NodeView(now, self.devices)
+        for what, source in self._of("jobs"):
+            yield self._probe(f"read {what}", partial(source.read, view))
+
+    def required(self) -> Finding:
+        """Whether there is a device, where one is required."""
+        if self.devices:
+            return Finding("required device", "ok", f"{len(self.devices)} found")
+        return Finding("required device", "failed", "none found; the agent would exit", Unavailable.exit_code)
+
+    def close(self) -> None:
+        """Let go of the drivers."""
+        for _, source in self._of("devices"):
+            with suppress(Exception):
+                self._within(source.close)
+
+    def _of(self, room: str) -> list[tuple[str, Any]]:
+        return [(what, source) for what, source in self._sources.items() if what.startswith(f"{room}.")]
+
+    def _within(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        return within(self._timeout_seconds, partial(call, *arguments))
+
+    def _probe(self, what: str, read: Callable[[], Any]) -> Finding:
+        try:
+            reading = self._within(read)
+        except Exception as exc:  # noqa: BLE001 - a plugin may raise anything, and one bad thing stays alone
+            return Finding(what, "warning", why(exc))
+        if isinstance(reading, JobsReading):
+            return Finding(
+                what, "ok", f"{len(reading.alive)} jobs, {len(reading.unknown)} devices of unknown holder"
+            )
+        count = sum(1 for _ in series_of(reading))
+        return Finding(what, "ok" if count else "warning", f"{count} values")
+
+
+def _counted(devices: Iterable[Device]) -> str:
+    """`8 × NVIDIA H100 80GB HBM3 (driver 570.86)`, for each model there is."""
+    counts: dict[str, int] = {}
+    for device in devices:
+        name = device.model + (f" (driver {device.driver})" if device.driver else "")
+        counts[name] = counts.get(name, 0) + 1
+    return ", ".join(f"{count} × {name}" for name, count in counts.items()) or "no device"
+
+
+def state_directory(settings: Settings) -> Finding:
+    """Whether counters can be kept, how much room there is, and whether an agent has the directory already."""
+    path = settings.agent.state_directory
+    finding = _writable("state directory", path)
+    if finding.status == "failed":
+        return finding
+    holder = running_agent(settings)
+    if holder:
+        return Finding("state directory", "ok", f"{path}: an agent runs here, process {holder}")
+    disk = os.statvfs(_existing(path))
+    free = disk.f_bavail * disk.f_frsize
+    if free < LEAST_FREE_BYTES:
+        return Finding("state directory", "warning", f"{path}: only {free / 2**20:.0f} MiB free")
+    return Finding("state directory", "ok", f"{finding.detail}, {free / 2**30:.1f} GiB free")
+
+
+def socket_directory(settings: Settings) -> Finding:
+    """Whether the socket that jobs speak to can be made."""
+    return _writable("socket directory", settings.agent.socket.parent)
+
+
+def running_agent(settings: Settings) -> str:
+    """The pid of the agent that has the state directory; empty where none has."""
+    with suppress(OSError), (settings.agent.state_directory / "lock").open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return lock.read(32).decode("ascii", "replace").strip() or "unknown"
+    return ""
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest directory above it that exists."""
+    return next((each for each in (path, *path.parents) if os.path.lexists(each)), Path("/"))
+
+
+def _writable(what: str, path: Path) -> Finding:
+    existing = _existing(path)
+    if not existing.is_dir():
+        return Finding(what, "failed", f"{path}: {existing} is no directory", Unavailable.exit_code)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        wrong = "cannot be written" if existing == path else f"does not exist, and {existing} cannot be written"
+        return Finding(what, "failed", f"{path}: {wrong} by user {os.getuid()}", Forbidden.exit_code)
+    return Finding(what, "ok", f"{path}: {'writable' if existing == path else 'will be made'}")
+
+
+def usage_token(settings: Settings) -> Iterator[Finding]:
+    """Whether the token of the usage API can be read, where one is configured."""
+    path = settings.agent.usage_token_file
+    if path is None:
+        return
+    try:
+        empty = not path.read_bytes().strip()
+    except OSError as exc:
+        yield Finding("usage token", "failed", f"{path}: {exc.strerror or exc}", Unavailable.exit_code)
+    else:
+        failed = Finding("usage token", "failed", f"{path}: empty", Unavailable.exit_code)
+        yield failed if empty else Finding("usage token", "ok", f"{path}: readable")
+
+
+def port(what: str, listen: str, taken_is: Status, exit_code: int) -> Finding:
+    """Whether an address can be bound now."""
+    host, _, number = listen.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, int(number)))
+    except OSError as exc:
+        return Finding(what, taken_is, f"{listen}: {exc.strerror or exc}", exit_code)
+    return Finding(what, "ok", f"{listen}: free")
+
+
+def ports(settings: Settings) -> Iterator[Finding]:
+    """The agent's address, and accounting's, which another node may have."""
+    if running_agent(settings):
+        yield Finding("agent address", "ok", f"{settings.agent.listen}: the running agent's")
+    else:
+        yield port("agent address", settings.agent.listen, "failed", Unavailable.exit_code)
+    yield port("accounting address", settings.accounting.listen, "warning", 0)
+
+
+def wall_clock(settings: Settings, now: float) -> Finding:
+    """Whether the wall clock can be right: after gpuwatch was written and after what the agent wrote last."""
+    if not EARLIEST <= now <= LATEST:
+        return Finding("wall clock", "warning", f"{now:.0f} s since 1970 cannot be now; set it, or start NTP")
+    try:
+        saved = (settings.agent.state_directory / "state.json").stat().st_mtime
+    except OSError:
+        saved = 0.0
+    if saved > now + 60:
+        return Finding("wall clock", "warning", f"{saved - now:.0f} s behind the agent's last save")
+    return Finding("wall clock", "ok", f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC")

@@ -1,0 +1,167 @@
+"""What needs which right on a node, whether it is there, and what is lost without it.
+
+Every right is tried, not looked up: a container, an LSM or a device cgroup can refuse what the mode bits allow.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from gpuwatch.cli.inspection import why, within
+from gpuwatch.settings import Settings
+
+Here = Literal["yes", "no", "absent", "unknown"]
+
+POD_RESOURCES = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
+_PROCESSES_TRIED = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One row: what, what it needs, whether it is there (`absent`: the node has no such thing), what is lost."""
+
+    what: str
+    needs: str
+    here: Here
+    detail: str
+    lost: str
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Where to look, and as whom; tests have directories of their own."""
+
+    procfs: Path
+    sysfs: Path
+    dev: Path = Path("/dev")
+    pod_resources: Path = POD_RESOURCES
+    uid: int = field(default_factory=os.getuid)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Roots:
+        """The roots that the configuration names."""
+        return cls(Path(settings.site.procfs), Path(settings.site.sysfs))
+
+
+Tried = tuple[Here, str]
+
+
+def rights(roots: Roots, timeout_seconds: float = 5.0) -> Iterator[Right]:
+    """Every row of the table, in order."""
+    capabilities = "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+    rows: tuple[tuple[str, str, str, Callable[[Roots], Tried]], ...] = (
+        ("NVIDIA device nodes", "rw on /dev/nvidia*", "all NVIDIA readings", _nvidia),
+        ("PCI devices in sysfs", "nothing", "TPU and AMD devices", _pci),
+        ("host network", "nothing", "ethernet counters", _network),
+        ("InfiniBand counters", "nothing", "InfiniBand counters", _infiniband),
+        ("cgroup and uid of processes", "nothing", "which job a process belongs to", _cgroups),
+        ("PodResources socket", "group of the socket", "which pod holds a device", _pod_resources),
+        (
+            "environment of other users",
+            capabilities,
+            "GPUWATCH_ESTIMATE, SLURM_JOB_GPUS without a prolog",
+            _environ,
+        ),
+        ("open files of other users", capabilities, "who holds a TPU", _open_files),
+        ("RAPL", "CAP_DAC_READ_SEARCH", "energy of the host's CPUs", _rapl),
+    )
+    for what, needs, lost, attempt in rows:
+        try:
+            here, detail = within(timeout_seconds, partial(attempt, roots))
+        except Exception as exc:  # noqa: BLE001 - one row that cannot be tried must not hide the others
+            here, detail = "unknown", why(exc)
+        yield Right(what, needs, here, detail, "" if here in ("yes", "absent") else lost)
+
+
+def _all(paths: Iterable[Path], attempt: Callable[[Path], object], nothing: str) -> Tried:
+    """Try every path: yes where all succeed, no with the first reason, absent where there is none."""
+    count = 0
+    for path in sorted(paths):
+        count += 1
+        try:
+            attempt(path)
+        except OSError as exc:
+            return "no", f"{path}: {exc.strerror or exc}"
+    return ("yes", f"{count} readable") if count else ("absent", nothing)
+
+
+def _nvidia(roots: Roots) -> Tried:
+    nodes = [roots.dev / "nvidiactl", *roots.dev.glob("nvidia[0-9]*")]
+    return _all(filter(os.path.lexists, nodes), _open_for_writing, "no NVIDIA driver on this node")
+
+
+def _open_for_writing(path: Path) -> None:
+    os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+def _pci(roots: Roots) -> Tried:
+    return _all(roots.sysfs.glob("bus/pci/devices/*/vendor"), Path.read_bytes, "no PCI bus to be seen")
+
+
+def _network(roots: Roots) -> Tried:
+    return _all([roots.procfs / "net" / "dev"], Path.read_bytes, "")
+
+
+def _infiniband(roots: Roots) -> Tried:
+    counters = roots.sysfs.glob("class/infiniband/*/ports/*/counters/port_xmit_data")
+    return _all(counters, Path.read_bytes, "no InfiniBand on this node")
+
+
+def _rapl(roots: Roots) -> Tried:
+    zones = roots.sysfs.glob("class/powercap/intel-rapl*/energy_uj")
+    return _all(zones, Path.read_bytes, "no RAPL on this node")
+
+
+def _cgroups(roots: Roots) -> Tried:
+    here, detail = _all([roots.procfs / "1" / name for name in ("cgroup", "status")], Path.read_bytes, "")
+    return (here, "all processes") if here == "yes" else (here, f"{detail} (is /proc mounted with hidepid?)")
+
+
+def _pod_resources(roots: Roots) -> Tried:
+    path = roots.pod_resources
+    try:
+        if not path.exists():
+            return "absent", "no kubelet on this node"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(str(path))
+    except OSError as exc:
+        return "no", f"{path}: {exc.strerror or exc}"
+    return "yes", str(path)
+
+
+def _environ(roots: Roots) -> Tried:
+    return _others(roots, lambda process: (process / "environ").read_bytes())
+
+
+def _open_files(roots: Roots) -> Tried:
+    return _others(roots, lambda process: list((process / "fd").iterdir()))
+
+
+def _others(roots: Roots, attempt: Callable[[Path], object]) -> Tried:
+    """Try it on processes of other users until one still lives when it is answered."""
+    for process in _of_other_users(roots):
+        try:
+            attempt(process)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        except OSError as exc:
+            return "no", f"{exc.filename or process}: {exc.strerror or exc}"
+        return "yes", f"tried on process {process.name}"
+    return "unknown", "no process of another user to try it on"
+
+
+def _of_other_users(roots: Roots) -> Iterator[Path]:
+    """Processes of other users that have an environment: not those of the kernel."""
+    pids = sorted(int(entry.name) for entry in roots.procfs.iterdir() if entry.name.isdecimal())
+    for pid in pids[:_PROCESSES_TRIED]:
+        process = roots.procfs / str(pid)
+        with suppress(OSError):
+            if process.stat().st_uid != roots.uid and (process / "cmdline").read_bytes():
+                yield process

@@ -1,0 +1,192 @@
+"""What can be configured: the tables of the configuration file, with their defaults and limits."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+
+Origins = dict[tuple[str, ...], str]
+"""Which file (or the command line) said each key."""
+
+_LISTEN = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[A-Za-z0-9._-]*):([0-9]{1,5})")
+_LONGEST_SOCKET = 107
+
+
+def _host_and_port(text: str) -> str:
+    match = _LISTEN.fullmatch(text)
+    if match is None or int(match[1]) > 65535:
+        raise ValueError('must be HOST:PORT, as in ":9838", "127.0.0.1:9838" or "[::1]:9838"')
+    return text
+
+
+def _socket_path(path: Path) -> Path:
+    if len(str(path).encode()) > _LONGEST_SOCKET:
+        raise ValueError(f"must be at most {_LONGEST_SOCKET} bytes long, which is what the kernel takes")
+    return path
+
+
+def _ledger_url(text: str) -> str:
+    if not re.match(r"(sqlite|postgresql)(\+\w+)?://", text):
+        raise ValueError("must be a URL that begins with sqlite:/// or postgresql://")
+    return text
+
+
+def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("must name each plugin once")
+    return names
+
+
+def _host_name() -> str:
+    return socket.gethostname().partition(".")[0] or "localhost"
+
+
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=128)]
+Names = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_once_each)]
+Listen = Annotated[str, AfterValidator(_host_and_port)]
+FilePath = Annotated[Path, Field(strict=False)]
+SocketPath = Annotated[FilePath, AfterValidator(_socket_path)]
+Ledger = Annotated[str, AfterValidator(_ledger_url)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class SiteSettings(_Table):
+    """Names for what is measured here, and where the kernel's file systems are."""
+
+    cluster: Name = Field(
+        default="default", description="name of the cluster; part of every key, so never guessed"
+    )
+    node: Name = Field(
+        default_factory=_host_name,
+        description="name of this node as the batch system names it; default: the host name up to the first dot",
+    )
+    procfs: str = Field(
+        default="/proc", description="root of procfs (in a container: where the host's is mounted)"
+    )
+    sysfs: str = Field(default="/sys", description="root of sysfs")
+
+
+class AgentSettings(_Table):
+    """The daemon of one node."""
+
+    interval_seconds: float = Field(
+        default=1.0, gt=0, le=60, description="time between two readings of every device"
+    )
+    listen: Listen = Field(
+        default=":9838", description="address of /metrics and the usage API; port 0 takes a free one"
+    )
+    state_directory: FilePath = Field(
+        default=Path("/var/lib/gpuwatch"),
+        description="where counters, epoch and journal are kept; one agent per directory",
+    )
+    socket: SocketPath = Field(
+        default=Path("/run/gpuwatch/agent.sock"), description="where jobs declare and report progress"
+    )
+    devices: Names = Field(default=("nvidia",), description="device sources to read")
+    host: Names = Field(default=("system", "network"), description="host sources to read")
+    jobs: Names = Field(default=("local",), description="who says which job holds which device")
+    sinks: Names = Field(default=("prometheus",), description="outputs")
+    require_device: bool = Field(default=False, description="exit with 69 when no device is found at start")
+    usage_token_file: FilePath | None = Field(
+        default=None, description="file with the shared token that readers of the usage API must send; unset: none"
+    )
+
+
+class AccountingSettings(_Table):
+    """The daemon of one cluster."""
+
+    interval_seconds: float = Field(default=60.0, gt=0, le=86_400, description="time between two passes")
+    listen: Listen = Field(
+        default=":9839", description="address of accounting's /metrics; port 0 takes a free one"
+    )
+    ledger: Ledger = Field(
+        default="sqlite:////var/lib/gpuwatch-accounting/ledger.db", description="URL of the ledger's database"
+    )
+    usage: Names = Field(default=("agents",), description="usage sources to read")
+    notifiers: Names = Field(default=("log",), description="who is told of alerts")
+
+
+class StateThresholds(_Table):
+    """Thresholds of one model; what is unset is as for all others."""
+
+    busy_ratio: Ratio | None = Field(default=None, description="as `meter.busy_ratio`, for devices of this model")
+    near_idle_ratio: Ratio | None = Field(default=None, description="as `meter.near_idle_ratio`, for this model")
+    activity_ratio: Ratio | None = Field(default=None, description="as `meter.activity_ratio`, for this model")
+
+
+class MeterSettings(_Table):
+    """When time counts as measured, and what it counts as."""
+
+    gap_seconds: float = Field(
+        default=7.5, gt=0, le=3600, description="two readings further apart than this have a gap between them"
+    )
+    busy_ratio: Ratio = Field(default=0.05, description="a device reports itself busy above this utilization")
+    near_idle_ratio: Ratio = Field(
+        default=0.10, description="power is near idle below this fraction of the way from idle to the power limit"
+    )
+    activity_ratio: Ratio = Field(default=0.02, description="SM or tensor activity above this is work")
+    models: dict[str, StateThresholds] = Field(
+        default_factory=dict, description="thresholds for models whose name contains the table's name"
+    )
+
+    def rule(self) -> dict[str, float]:
+        """The three thresholds of the state rule, by name."""
+        return {name: getattr(self, name) for name in StateThresholds.model_fields}
+
+    def rules(self) -> dict[str, dict[str, float]]:
+        """The thresholds of each model that has its own, completed from the general ones."""
+        return {
+            model: self.rule() | thresholds.model_dump(exclude_none=True)
+            for model, thresholds in self.models.items()
+        }
+
+
+class AlertSettings(_Table):
+    """When an overrun is worth telling."""
+
+    tolerance_ratio: float = Field(
+        default=0.10, ge=0, le=10, description="fraction above the declared amount that is let pass"
+    )
+    floor_device_hours: float = Field(
+        default=1.0, ge=0, description="smaller overruns of device-hours are not told"
+    )
+
+
+PluginTables = dict[str, dict[str, Any]]
+
+
+def _tables(room: str) -> Any:
+    return Field(default_factory=dict, description=f"tables of plugins, as in `[{room}.NAME]`")
+
+
+class Settings(_Table):
+    """Everything that can be configured; the tables of plugins are raw."""
+
+    site: SiteSettings = Field(default_factory=SiteSettings)
+    agent: AgentSettings = Field(default_factory=AgentSettings)
+    accounting: AccountingSettings = Field(default_factory=AccountingSettings)
+    meter: MeterSettings = Field(default_factory=MeterSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
+    devices: PluginTables = _tables("devices")
+    host: PluginTables = _tables("host")
+    jobs: PluginTables = _tables("jobs")
+    sinks: PluginTables = _tables("sinks")
+    schedulers: PluginTables = _tables("schedulers")
+    usage: PluginTables = _tables("usage")
+    notifiers: PluginTables = _tables("notifiers")
+
+    _origins: Origins = PrivateAttr(default_factory=dict)
+    _files: tuple[Path, ...] = PrivateAttr(default=())
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that were read, in order; empty where everything is default."""
+        return self._files
