@@ -101,6 +101,16 @@ def series_of(value: Any) -> Iterator[tuple[Metric, tuple[str, ...], float]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """Where a process runs: names for its values, and the roots of procfs and sysfs (fixtures change them)."""
+
+    cluster: str = "default"
+    node: str = "localhost"
+    procfs: str = "/proc"
+    sysfs: str = "/sys"
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """One accelerator, or a slice of one (`parent` is then the uid of the whole, `fraction` its part)."""
 

@@ -6,20 +6,9 @@ A source does not keep time, retry, count or check ranges: the agent's sampler d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from gpuwatch.model import Device, Reading
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where a source runs: names for its values, and the roots of procfs and sysfs (fixtures change them)."""
-
-    cluster: str = "default"
-    node: str = "localhost"
-    procfs: str = "/proc"
-    sysfs: str = "/sys"
 
 
 class DeviceSource(Protocol):

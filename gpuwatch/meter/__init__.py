@@ -1,0 +1,25 @@
+"""Readings × holdings → usage. Pure but for the running totals it keeps; it reads no clock and does no I/O.
+
+The rules (what is charged, what a gap is, what a state is) are those of the architecture page and stand here
+and nowhere else:
+
+- Whoever held a device when an interval began is charged for it, until the next look.
+- Over a gap (the agent was down) only who held it at both ends is charged; the rest is unattributed.
+- A signal is integrated by trapezoid between two known values at most `gap_seconds` apart. Longer is unknown.
+- Energy is the difference of the hardware counter where there is one; a counter that fell was reset, one
+  that rose faster than the device can draw is not believed, and the power integral stands in.
+- For every device: Σ jobs + unallocated + unattributed = device, in seconds and in joules.
+"""
+
+from __future__ import annotations
+
+from gpuwatch.meter.energy import EnergyMeter, Pending
+from gpuwatch.meter.meter import DeviceMeter, Meter, MeterSettings, Nature
+from gpuwatch.meter.shares import UNALLOCATED, UNATTRIBUTED, Holding, shares_of, shares_over_gap
+from gpuwatch.meter.signals import Counter, Integral
+from gpuwatch.meter.states import StateRule, classify, power_of
+
+__all__ = [
+    "UNALLOCATED", "UNATTRIBUTED", "Counter", "DeviceMeter", "EnergyMeter", "Holding", "Integral", "Meter",
+    "MeterSettings", "Nature", "Pending", "StateRule", "classify", "power_of", "shares_of", "shares_over_gap",
+]  # fmt: skip

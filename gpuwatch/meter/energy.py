@@ -1,0 +1,81 @@
+"""Energy of one device: the hardware's counter where there is one, the integral of power where not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from gpuwatch.meter.shares import Shares, add, split
+from gpuwatch.meter.signals import Counter, Integral
+
+
+@dataclass(slots=True)
+class Pending:
+    """Share-seconds whose energy is not booked yet, with what the power integral says of them."""
+
+    seconds: Shares = field(default_factory=dict)
+    integrated: Shares = field(default_factory=dict)
+    unmeasured: Shares = field(default_factory=dict)
+
+
+class Energy(NamedTuple):
+    """Energy that has become known: joules by holder and method, and share-seconds that have none."""
+
+    joules: Shares
+    method: str
+    unmeasured: Shares
+
+
+class Gaps(NamedTuple):
+    """How long the power integral, and how long the counter, may stay without a reading."""
+
+    power_seconds: float
+    counter_seconds: float
+
+
+NOTHING = Energy({}, "integrated", {})
+
+
+@dataclass(slots=True)
+class EnergyMeter:
+    """Energy of one device: the counter where it has one, the power integral where not."""
+
+    power: Integral = field(default_factory=Integral)
+    counter: Counter = field(default_factory=Counter)
+    pending: Pending = field(default_factory=Pending)
+    rejected: int = 0
+
+    def advance(
+        self, now: float, watts: float | None, joules: float | None, held: Shares, fastest: float, gaps: Gaps
+    ) -> Energy:
+        """What is now known about the time since the last call; nothing while a counter is awaited."""
+        add(self.pending.seconds, held)
+        integrated, unmeasured = self.power.advance(now, watts, held, gaps.power_seconds)
+        add(self.pending.integrated, integrated)
+        add(self.pending.unmeasured, unmeasured)
+        known_before = self.counter.time is not None
+        if joules is not None:
+            rise = self.counter.rise(now, joules, fastest)
+            self.rejected += rise is None and known_before
+            return self._book_integral(cut=True) if rise is None else self._book_counter(now, watts, rise)
+        if self.counter.time is not None and now - self.counter.time <= gaps.counter_seconds:
+            return NOTHING
+        self.counter.time = None
+        return self._book_integral(cut=False)
+
+    def finish(self) -> Energy:
+        """What the power integral says of the time that still waits, and what nothing will ever say."""
+        return self._book_integral(cut=True)
+
+    def _book_counter(self, now: float, watts: float | None, rise: float) -> Energy:
+        seconds, self.pending = self.pending.seconds, Pending()
+        self.power = Integral(now, watts) if watts is not None else Integral()
+        return Energy(split(rise, seconds), "counter", {})
+
+    def _book_integral(self, cut: bool) -> Energy:
+        """`cut`: a counter begins here, so what the power integral still waits for will not come."""
+        pending, self.pending = self.pending, Pending()
+        if cut and self.power.since:
+            add(pending.unmeasured, self.power.since)
+            self.power = Integral()
+        return Energy(pending.integrated, "integrated", pending.unmeasured)

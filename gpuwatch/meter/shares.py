@@ -1,0 +1,60 @@
+"""Who has how much of a device: claims become shares that sum to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gpuwatch.model import JobKey, RowKey
+
+UNALLOCATED = RowKey("", 0, "unallocated")
+UNATTRIBUTED = RowKey("", 0, "unattributed")
+
+Shares = dict[RowKey, float]
+"""Who had how much: a row's key, `UNALLOCATED` or `UNATTRIBUTED`, to a share or to share-seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A job, identified, holds `share` of a device, by the reason `basis`."""
+
+    job: JobKey
+    device: str
+    share: float
+    basis: str
+
+    @property
+    def row(self) -> RowKey:
+        """The key of the counters that this holding feeds."""
+        return RowKey(self.job.job_id, self.job.started, self.device)
+
+
+def shares_of(holdings: Iterable[Holding], unknown: bool) -> tuple[Shares, float]:
+    """Shares of one device that sum to 1, and by how much the claims exceeded it (then all shrink alike)."""
+    shares: Shares = {}
+    for holding in holdings:
+        if holding.share > 0:
+            shares[holding.row] = shares.get(holding.row, 0.0) + holding.share
+    claimed = sum(shares.values())
+    if claimed > 1:
+        shares = {row: share / claimed for row, share in shares.items()}
+    elif claimed < 1:
+        shares[UNATTRIBUTED if unknown else UNALLOCATED] = 1 - claimed
+    return shares, max(0.0, claimed - 1)
+
+
+def shares_over_gap(before: Shares, after: Shares) -> Shares:
+    """Who is charged for time nobody watched: what is the same at both ends; the rest is unattributed."""
+    shares = {row: min(share, after[row]) for row, share in before.items() if row in after and row != UNATTRIBUTED}
+    rest = 1 - sum(shares.values())
+    return {**shares, UNATTRIBUTED: rest} if rest > 0 else shares
+
+
+def add(into: Shares, amounts: Mapping[RowKey, float]) -> None:
+    for row, amount in amounts.items():
+        into[row] = into.get(row, 0.0) + amount
+
+
+def split(amount: float, weights: Mapping[RowKey, float]) -> Shares:
+    total = sum(weights.values())
+    return {row: amount * weight / total for row, weight in weights.items()} if total > 0 else {}
