@@ -17,12 +17,11 @@ from gpuwatch.agent.socket import Declare, EndRun, Peer, ReportProgress, StartRu
 from gpuwatch.agent.state import State, StateDirectory, boot_id
 from gpuwatch.agent.usage import event_entry, row_entry, usage_document
 from gpuwatch.declaration import Declaration, estimates, parse
-from gpuwatch.devices.base import Site
 from gpuwatch.errors import Forbidden, Rejected, Unavailable
 from gpuwatch.hygiene import label
-from gpuwatch.jobs.base import NodeView, Run
+from gpuwatch.jobs.base import Run
 from gpuwatch.meter import Meter, MeterSettings, Nature
-from gpuwatch.model import AgentHealth, Allocation, JobKey, JobRow, Labels, Reading, RowKey, Snapshot
+from gpuwatch.model import AgentHealth, Allocation, JobKey, JobRow, Labels, Reading, RowKey, Site, Snapshot
 from gpuwatch.service import ClockWatch
 from gpuwatch.sinks.base import Sink
 
@@ -46,7 +45,7 @@ class Agent:
         directory: StateDirectory,
         meter: MeterSettings | None = None,
         clock: Clock = time,
-        socket_counters: Callable[[], Mapping[Labels, float]] = dict,
+        socket_counters: Callable[[], Mapping[tuple[str, str], float]] = dict,
     ) -> None:
         self._site = site
         self._sampler = sampler
@@ -80,7 +79,7 @@ class Agent:
         """Read, meter, publish. Raises only `RestartRequired`."""
         began = time.perf_counter()
         wall = self._clock.time()
-        sample = self._sampler.sample(now, wall, self._view)
+        sample = self._sampler.sample(now, wall, self._runs)
         with self._lock:
             self._watch_clock(now, wall)
             self._account(sample, now, wall)
@@ -89,7 +88,7 @@ class Agent:
                 self._health,
                 tick_seconds=time.perf_counter() - began,
                 clock_jumps=float(self._clock_watch.jumps),
-                socket_requests=self.socket_counters(),
+                socket_requests=dict(self.socket_counters().items()),
             )
             snapshot = self.snapshot = self._publish(sample, wall)
             self._ticked_at = now
@@ -97,9 +96,9 @@ class Agent:
             sink.take(snapshot)
         return snapshot
 
-    def _view(self, readings: Mapping[str, Reading]) -> NodeView:
+    def _runs(self) -> Mapping[str, Run]:
         with self._lock:
-            return NodeView(self._clock.time(), {}, readings, dict(self._registry.runs))
+            return dict(self._registry.runs)
 
     def _next_seq(self) -> int:
         self._seq += 1
@@ -276,8 +275,7 @@ class Agent:
 
     def _job_of(self, peer: Peer) -> str:
         """The job of a process, by what the kernel says of it; called without the lock, as it reads procfs."""
-        with self._lock:
-            runs = dict(self._registry.runs)
+        runs = self._runs()
         for source in self._sampler.job_sources.values():
             job_id = source.job_of(peer.pid, runs)
             if job_id is not None:

@@ -18,7 +18,7 @@ from gpuwatch.devices.base import DeviceSource
 from gpuwatch.devices.checks import checked
 from gpuwatch.errors import GpuwatchError, RestartRequired
 from gpuwatch.host.base import HostSource
-from gpuwatch.jobs.base import JobSource, JobsReading, NodeView
+from gpuwatch.jobs.base import JobSource, JobsReading, NodeView, Run
 from gpuwatch.model import Device, HostReading, Labels, Reading, SourceHealth, merge_host
 
 log = logging.getLogger("gpuwatch.agent")
@@ -218,14 +218,15 @@ class Sampler:
         self._now = 0.0
         self.health = {name: Health(name) for name in (*devices, *host, *jobs)}
 
-    def sample(self, now: float, wall: float, view: Callable[[Mapping[str, Reading]], NodeView]) -> Sample:
-        """Read everything once. `view` makes what job sources may look at from this tick's readings."""
+    def sample(self, now: float, wall: float, runs: Callable[[], Mapping[str, Run]]) -> Sample:
+        """Read everything once; job sources are shown this tick's readings, and the `runs` of that moment."""
         self._now = now
         deadline = time.monotonic() + self._deadline_seconds
         self._scan(now, wall)
         readings, host = self._read(wall)
-        jobs = self._read_jobs(wall, view({uid: each for uid, each in readings.items() if each}), deadline)
         devices = {uid: listed.device for uid, listed in self._listed.items()}
+        read = {uid: reading for uid, reading in readings.items() if reading is not None}
+        jobs = self._read_jobs(wall, NodeView(wall, devices, read, runs()), deadline)
         return Sample(devices, readings, host, jobs)
 
     def close(self) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 from gpuwatch.agent.agent import Agent
 from gpuwatch.agent.sampler import Sampler
 from gpuwatch.agent.state import StateDirectory
-from gpuwatch.devices.base import Site
 from gpuwatch.errors import Unavailable
 from gpuwatch.jobs.base import JobsReading
-from gpuwatch.model import Allocation, Device, HostReading, Reading
+from gpuwatch.model import Allocation, Device, HostReading, Reading, Site
 
 
 class FakeClock:
