@@ -1,0 +1,56 @@
+"""Fixtures of the integration tests; where a program is missing, its tests are skipped and say why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.debian import Prometheus, binary
+
+
+def _required(name: str) -> Path:
+    found = binary(name)
+    if found is None:
+        pytest.skip(f"{name} is neither installed nor unpacked; `sh tests/integration/packages.sh` says why")
+    return found
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Prometheus' own checker."""
+    return _required("promtool")
+
+
+@pytest.fixture(scope="session")
+def systemd_analyze() -> Path:
+    """systemd's own checker of units; it needs no running systemd."""
+    return _required("systemd-analyze")
+
+
+@pytest.fixture(scope="session")
+def systemd_sysusers() -> Path:
+    """What makes system users from sysusers.d."""
+    return _required("systemd-sysusers")
+
+
+@pytest.fixture(scope="session")
+def systemd_tmpfiles() -> Path:
+    """What makes folders from tmpfiles.d."""
+    return _required("systemd-tmpfiles")
+
+
+@pytest.fixture(scope="module")
+def prometheus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Prometheus]]:
+    """Starts Prometheus servers with the given configuration; they end with the module's tests."""
+    program = _required("prometheus")
+    started: list[Prometheus] = []
+
+    def start(config: str) -> Prometheus:
+        started.append(Prometheus(program, tmp_path_factory.mktemp("prometheus"), config))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
