@@ -25,9 +25,7 @@ def test_deadlines_stay_on_the_grid_however_late_ticks_are(works):
         now += work
 
     assert starts[0] == 100.0
-    assert all(
-        later - earlier > 1e-9 for earlier, later in zip(starts, starts[1:], strict=False) if earlier != later
-    )
+    assert starts == sorted(starts)
     assert len(starts) + pace.missed <= now - 100.0 + 2
     assert (pace.next - 100.0) % 1.0 == pytest.approx(0, abs=1e-9)
 

@@ -1,0 +1,95 @@
+"""`gpuwatch accounting`: the daemon of one cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from gpuwatch import __version__, config, service
+from gpuwatch.accounting.daemon import AccountingDaemon
+from gpuwatch.cli.agent import ConfigOption, VerboseOption, overrides_of
+from gpuwatch.errors import ConfigurationError
+from gpuwatch.settings import Settings
+from gpuwatch.web.exposition import base_app
+from gpuwatch.web.server import WebServer
+
+log = logging.getLogger("gpuwatch.accounting")
+
+ROOMS = ("usage", "notifiers")
+
+
+class Accounting:
+    """A running accounting: passes and web server. A context manager; entering starts it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.daemon = AccountingDaemon(settings)
+        title = f"gpuwatch accounting {__version__} of cluster {settings.site.cluster}"
+        links = [("/metrics", "Metrics"), ("/-/ready", "Readiness")]
+        app = base_app(
+            title, self.daemon.render_metrics, self.daemon.healthy, self.daemon.ready, links, body=self.daemon.body
+        )
+        self._web = WebServer(app, settings.accounting.listen)
+
+    @property
+    def url(self) -> str:
+        """Where accounting is served."""
+        return self._web.url
+
+    def __enter__(self) -> Accounting:
+        self._web.start()
+        try:
+            self.daemon.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def tick(self, now: float) -> None:
+        """Look after the clock; about every second, with the monotonic time."""
+        self.daemon.tick(now)
+
+    def __exit__(self, *_: object) -> None:
+        self._web.stop()
+        self.daemon.stop()
+
+
+def accounting(
+    config_file: ConfigOption = None,
+    listen: Annotated[str | None, typer.Option(help="Address of /metrics, HOST:PORT.")] = None,
+    ledger: Annotated[str | None, typer.Option(help="URL of the ledger, sqlite:////path.")] = None,
+    interval: Annotated[float | None, typer.Option(help="Seconds between two passes.")] = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run accounting for the cluster: read usage into the ledger, forecast, alert, serve /metrics."""
+    service.set_up_logging(verbose)
+    overrides = overrides_of(
+        accounting__listen=listen, accounting__ledger=ledger, accounting__interval_seconds=interval
+    )
+    settings = config.load(config_file, overrides, ROOMS)
+    stop = service.Stop()
+    restart = False
+
+    def reload() -> None:
+        nonlocal restart
+        try:
+            restart = config.load(config_file, overrides, ROOMS) != settings
+        except ConfigurationError as exc:
+            running.daemon.reloaded(False)
+            for mistake in exc.mistakes:
+                log.error("configuration not reloaded: %s", mistake)
+            return
+        running.daemon.reloaded(True)
+        log.info("configuration reloaded changed=%s", restart)
+        if restart:
+            stop.set()
+
+    with Accounting(settings) as running:
+        log.info("accounting serves %s", running.url)
+        service.run(running.tick, status=running.daemon.status, reload=reload, stop=stop)
+    if restart:
+        # The same process begins anew with the new configuration; everything it knows is in the ledger.
+        os.execv(sys.executable, sys.orig_argv)

@@ -1,0 +1,157 @@
+"""`gpuwatch agent`: the daemon of one node, composed from its plugins."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gpuwatch import config, service
+from gpuwatch.agent.agent import Agent
+from gpuwatch.agent.sampler import Sampler
+from gpuwatch.agent.socket import JobSocket
+from gpuwatch.agent.state import StateDirectory
+from gpuwatch.errors import ConfigurationError, Unavailable
+from gpuwatch.meter import MeterSettings, StateRule
+from gpuwatch.model import Site
+from gpuwatch.settings import Settings
+from gpuwatch.web.exposition import base_app
+from gpuwatch.web.server import WebServer
+from gpuwatch.web.usage_api import usage_routes
+
+log = logging.getLogger("gpuwatch.agent")
+
+ROOMS = ("devices", "host", "jobs", "sinks")
+
+
+def _meter_settings(settings: Settings) -> MeterSettings:
+    rules = {model: StateRule(**rule) for model, rule in settings.meter.rules().items()}
+    return MeterSettings(
+        gap_seconds=settings.meter.gap_seconds, rule=StateRule(**settings.meter.rule()), models=rules
+    )
+
+
+class Node:
+    """A running agent: sources, meter, socket and web server. A context manager; entering starts it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        site = Site(settings.site.cluster, settings.site.node, settings.site.procfs, settings.site.sysfs)
+        room = settings.agent
+        sources = {
+            name: {each: config.build(name, each, settings) for each in getattr(room, name)} for name in ROOMS
+        }
+        sampler = Sampler(
+            sources["devices"], sources["host"], sources["jobs"], deadline_seconds=0.8 * room.interval_seconds
+        )
+        self._directory = StateDirectory(room.state_directory)
+        self._directory.__enter__()
+        self.agent = Agent(
+            site, sampler, list(sources["sinks"].values()), self._directory, _meter_settings(settings)
+        )
+        self._socket = JobSocket(str(room.socket), self.agent.handle, site.procfs)
+        self.agent.socket_counters = self._socket.counters
+        self._web = WebServer(self._application(sources["sinks"].get("prometheus")), room.listen)
+
+    def _application(self, exposition: Any) -> Any:
+        title = f"gpuwatch agent on {self._settings.site.node}"
+        routes = usage_routes(self.agent, self._token)
+        render = exposition.render if exposition is not None else bytes
+        links = [("/metrics", "Metrics"), ("/api/v1/usage?since=0", "Usage"), ("/-/ready", "Readiness")]
+        return base_app(title, render, self.agent.healthy, self.agent.ready, links, routes)
+
+    def _token(self) -> str | None:
+        path = self._settings.agent.usage_token_file
+        return path.read_text(encoding="utf-8").strip() if path is not None else None
+
+    @property
+    def url(self) -> str:
+        """Where the agent is served."""
+        return self._web.url
+
+    def __enter__(self) -> Node:
+        self._socket.start()
+        self._web.start()
+        return self
+
+    def tick(self, now: float) -> None:
+        """One tick; the first one fails where a device is required and there is none."""
+        first = self.agent.snapshot is None
+        snapshot = self.agent.tick(now)
+        if first and self._settings.agent.require_device and not snapshot.devices:
+            reasons = "; ".join(
+                f"{each.source}: {each.message}" for each in snapshot.sources.values() if not each.up
+            )
+            raise Unavailable(f"no device found, and one is required; {reasons}")
+
+    def __exit__(self, *_: object) -> None:
+        self._web.stop()
+        self._socket.stop()
+        self.agent.close()
+        self._directory.__exit__(None, None, None)
+
+
+def overrides_of(**options: Any) -> dict[str, Any]:
+    """Command-line options as dotted keys of the configuration; `site__node` is `site.node`."""
+    return {name.replace("__", "."): value for name, value in options.items() if value is not None}
+
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Configuration file (default: /etc/gpuwatch/gpuwatch.toml).")
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
+
+
+def agent(
+    config_file: ConfigOption = None,
+    node: Annotated[str | None, typer.Option(help="Name of this node as the batch system names it.")] = None,
+    listen: Annotated[str | None, typer.Option(help="Address of /metrics and the usage API, HOST:PORT.")] = None,
+    state_directory: Annotated[str | None, typer.Option(help="Where counters and journal are kept.")] = None,
+    socket: Annotated[str | None, typer.Option(help="Unix socket where jobs declare and report.")] = None,
+    require_device: Annotated[
+        bool | None, typer.Option("--require-device", help="Exit 69 without a device.")
+    ] = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run the agent of this node: read the devices every second, meter jobs, serve /metrics."""
+    service.set_up_logging(verbose)
+    overrides = overrides_of(
+        site__node=node, agent__listen=listen, agent__state_directory=state_directory, agent__socket=socket,
+        agent__require_device=require_device,
+    )  # fmt: skip
+    settings = config.load(config_file, overrides, ROOMS)
+    restart = False
+
+    def reload() -> None:
+        nonlocal restart
+        try:
+            changed = config.load(config_file, overrides, ROOMS) != settings
+        except ConfigurationError as exc:
+            node_.agent.reloaded(False)
+            for mistake in exc.mistakes:
+                log.error("configuration not reloaded: %s", mistake)
+            return
+        node_.agent.reloaded(True)
+        log.info("configuration reloaded changed=%s", changed)
+        if changed:
+            restart = True
+            stop.set()
+
+    stop = service.Stop()
+    with Node(settings) as node_:
+        log.info("agent serves %s", node_.url)
+        service.run(
+            node_.tick,
+            interval_seconds=settings.agent.interval_seconds,
+            status=node_.agent.status,
+            reload=reload,
+            missed=node_.agent.missed,
+            stop=stop,
+        )
+    if restart:
+        # The same process begins anew with the new configuration; the counters are on disk.
+        os.execv(sys.executable, sys.orig_argv)

@@ -1,0 +1,129 @@
+"""`gpuwatch jobs` and `gpuwatch show`: what jobs used, declared, and will have used, out of the ledger."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpuwatch.errors import Unavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from gpuwatch.cli.job_views import JobView
+
+DAYS = 7.0
+
+LedgerOption = Annotated[
+    str | None,
+    typer.Option(metavar="PATH|URL", help="The ledger to read; by default the one of the configuration."),
+]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file that names the ledger.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def jobs(
+    ledger: LedgerOption = None,
+    days: Annotated[float, typer.Option(min=0, help="Jobs seen in so many days.")] = DAYS,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs: what each one used, declared, and is projected to need. The latest come first."""
+    with _opened(ledger, config_file) as connection:
+        views = _recent(connection, days)
+    if as_json:
+        print(_compact([view.document() for view in views]))
+    else:
+        _print_table(views)
+
+
+def show(
+    job: Annotated[str, typer.Argument(help="Job id, attempt (JOB@STARTED) or the name of a run.")],
+    ledger: LedgerOption = None,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show everything known about one job; of several runs of one name the latest."""
+    from gpuwatch.cli.job_views import detail_lines, history_document, views_named
+    from gpuwatch.ledger import alert_store
+
+    now = time.time()
+    with _opened(ledger, config_file) as connection:
+        views = views_named(connection, job, now)
+        if not views:
+            raise Unavailable(f"job {job!r}: not in the ledger; `gpuwatch jobs` lists what is")
+        view, others = views[0], views[1:]
+        history = alert_store.history(connection, view.job.scope)
+    if as_json:
+        document = view.document() | history_document(view, history)
+        print(_compact(document | {"others": [each.job.scope.name for each in others]}))
+    else:
+        print("\n".join(detail_lines(view, history, [each.job.scope.name for each in others], now)))
+
+
+def print_jobs(ledger: str) -> None:
+    """Print the table of recent jobs of a ledger."""
+    with _opened(ledger, None) as connection:
+        views = _recent(connection, DAYS)
+    _print_table(views)
+
+
+def _recent(connection: Connection, days: float) -> list[JobView]:
+    from gpuwatch.cli.job_views import views_since
+
+    now = time.time()
+    return views_since(connection, now - days * 86_400, now)
+
+
+@contextmanager
+def _opened(ledger: str | None, config_file: Path | None) -> Iterator[Connection]:
+    from gpuwatch import config
+    from gpuwatch.ledger.store import open_to_read
+
+    store = open_to_read(ledger or config.load(config_file).accounting.ledger)
+    try:
+        with store.reading() as connection:
+            yield connection
+    finally:
+        store.close()
+
+
+def _compact(document: Any) -> str:
+    return json.dumps(document, separators=(",", ":"), allow_nan=False)
+
+
+def _print_table(views: Sequence[JobView]) -> None:
+    from gpuwatch.cli.job_views import HEAD
+
+    if not views:
+        print("No job in the ledger yet.")
+        return
+    rows = [view.cells() for view in views]
+    if not sys.stdout.isatty():
+        print(aligned([HEAD, *rows]))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in HEAD:
+        table.add_column(name, overflow="fold")
+    for view, row in zip(views, rows, strict=True):
+        # Text, because markup in a job's name is the job's, not ours.
+        table.add_row(*(Text(cell) for cell in row), style="yellow" if view.alerts else None)
+    Console().print(table)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows in columns two blanks apart, for pipes and files."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

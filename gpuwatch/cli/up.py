@@ -1,0 +1,164 @@
+"""`gpuwatch up`: agent and accounting in one process with the embedded store; `--demo` brings its own hardware."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gpuwatch import config, service
+from gpuwatch.cli.accounting import Accounting
+from gpuwatch.cli.agent import ROOMS as AGENT_ROOMS
+from gpuwatch.cli.agent import ConfigOption, Node, VerboseOption, overrides_of
+from gpuwatch.cli.demo import DemoJobs, scenario
+from gpuwatch.cli.jobs import print_jobs
+from gpuwatch.settings import Settings
+
+log = logging.getLogger("gpuwatch")
+
+ROOMS = (*AGENT_ROOMS, "usage", "notifiers")
+TABLE_SECONDS = 20.0
+
+
+def _local(directory: Path) -> dict[str, Any]:
+    """One machine, its owner's: everything in one directory, served on loopback."""
+    return {
+        "agent.listen": "127.0.0.1:9838",
+        "accounting.listen": "127.0.0.1:9839",
+        "agent.state_directory": str(directory / "agent"),
+        "agent.socket": str(directory / "agent.sock"),
+        "accounting.ledger": f"sqlite:///{directory / 'ledger.db'}",
+    }
+
+
+def _demo(directory: Path) -> dict[str, Any]:
+    """Minutes instead of days: a pass every five seconds, and alerts from a hundredth of a device-hour."""
+    return {
+        "site.cluster": "demo",
+        "agent.devices": ["demo"],
+        "agent.listen": f"127.0.0.1:{_free(9838)}",
+        "accounting.listen": f"127.0.0.1:{_free(9839)}",
+        "accounting.interval_seconds": 5.0,
+        "alerts.floor_device_hours": 0.01,
+        "devices.demo.driver_directory": str(directory / "driver"),
+    }
+
+
+def _free(port: int) -> int:
+    """The port, or 0 (any) where somebody has it: a demo should not fail for that."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
+@contextmanager
+def _directory(given: Path | None, demo: bool) -> Iterator[Path]:
+    """Where everything is kept; a demo that was given no place leaves nothing behind."""
+    if given is None and demo:
+        made = Path(tempfile.mkdtemp(prefix="gpuwatch-demo-"))
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        return
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    directory = given or Path(home) / "gpuwatch"
+    directory.mkdir(parents=True, exist_ok=True)
+    yield directory.resolve()
+
+
+def _settings(config_file: Path | None, directory: Path, demo: bool, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides of the configuration: with a configuration file it decides where things are, else `directory`."""
+    if demo:
+        return {**_local(directory), **_demo(directory), **options}
+    if config_file is not None or config.DEFAULT_PATH.exists():
+        return dict(options)
+    return {**_local(directory), **options}
+
+
+def up(
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Simulated accelerators and jobs: see it work now.")
+    ] = False,
+    config_file: ConfigOption = None,
+    state_directory: Annotated[
+        Path | None, typer.Option(help="Where everything is kept (default: ~/.local/state/gpuwatch).")
+    ] = None,
+    agent_listen: Annotated[str | None, typer.Option(help="Address of the agent, HOST:PORT.")] = None,
+    accounting_listen: Annotated[str | None, typer.Option(help="Address of accounting, HOST:PORT.")] = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run agent and accounting on this one machine: no server, no configuration needed."""
+    service.set_up_logging(verbose)
+    options = overrides_of(agent__listen=agent_listen, accounting__listen=accounting_listen)
+    with _directory(state_directory, demo) as directory:
+        overrides = _settings(config_file, directory, demo, options)
+        settings = config.load(config_file, overrides, ROOMS)
+        with Node(settings) as node:
+            reading = config.load(config_file, {**overrides, "usage.agents.urls": [node.url]}, ROOMS)
+            with Accounting(reading) as accounting:
+                _run(reading, node, accounting, directory if demo else None)
+    if demo:
+        print("\nThe demo has ended and left nothing behind.", flush=True)
+
+
+def _run(settings: Settings, node: Node, accounting: Accounting, demo: Path | None) -> None:
+    jobs = DemoJobs(scenario(demo / "driver", settings.agent.socket), demo / "logs") if demo else None
+    table_at = time.monotonic() + TABLE_SECONDS / 2
+
+    def tick(now: float) -> None:
+        nonlocal table_at
+        node.tick(now)
+        accounting.tick(now)
+        if jobs is not None:
+            jobs.poll(now)
+            if now >= table_at:
+                table_at = now + TABLE_SECONDS
+                _print_table(settings)
+
+    _print_addresses(settings, node, accounting, demo is not None)
+    try:
+        if jobs is not None:
+            jobs.start()
+        service.run(
+            tick,
+            interval_seconds=settings.agent.interval_seconds,
+            status=node.agent.status,
+            missed=node.agent.missed,
+        )
+    finally:
+        if jobs is not None:
+            jobs.stop()
+
+
+def _print_addresses(settings: Settings, node: Node, accounting: Accounting, demo: bool) -> None:
+    print(f"agent       {node.url}/")
+    print(f"accounting  {accounting.url}/")
+    print(f"jobs        gpuwatch jobs --ledger {settings.accounting.ledger}")
+    if demo:
+        print("\nSimulated accelerators, real pipeline. What to look at:")
+        for job in scenario(Path(), Path()):
+            print(f"  {job.name:15} {job.shows}")
+        print(
+            "\nThe first projection comes within a minute, the jobs are listed every 20 seconds. Ctrl-C ends it."
+        )
+    print(flush=True)
+
+
+def _print_table(settings: Settings) -> None:
+    print(flush=True)
+    print_jobs(settings.accounting.ledger)
+    print(flush=True)

@@ -1,0 +1,142 @@
+"""The cost of the agent on a node of eight fake GPUs, each held by a job, sampled and scraped once a second."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.fake_nvml import FakeNvml
+
+WARM_UP_SECONDS = 8.0
+DEVICES = 8
+
+CONFIGURATION = """
+[site]
+node = "bench"
+[agent]
+listen = "127.0.0.1:0"
+state_directory = "{directory}/state"
+socket = "{directory}/agent.sock"
+devices = ["nvidia"]
+"""
+
+
+def quantile(values: list[float], q: float) -> float:
+    """The smallest value that at least the fraction `q` of all values does not exceed."""
+    return sorted(values)[max(0, -(-len(values) * q // 1).__int__() - 1)]
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def status(pid: int, key: str) -> int:
+    """A number of /proc/PID/status; sizes in bytes."""
+    found = re.search(rf"^{key}:\s+(\d+)( kB)?", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * (1024 if found[2] else 1)
+
+
+def value(text: str, series: str) -> float:
+    """The value of one series of an exposition."""
+    found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
+    assert found is not None, series
+    return float(found[1])
+
+
+class Scraper:
+    """One kept-alive connection, as Prometheus has."""
+
+    def __init__(self, address: str) -> None:
+        self._connection = http.client.HTTPConnection(address, timeout=10)
+
+    def scrape(self) -> tuple[str, float]:
+        """The exposition and how long it took to come."""
+        began = time.perf_counter()
+        self._connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+        answer = self._connection.getresponse()
+        body = answer.read()
+        seconds = time.perf_counter() - began
+        assert answer.status == 200
+        if answer.headers.get("Content-Encoding") == "gzip":
+            import gzip
+
+            body = gzip.decompress(body)
+        return body.decode(), seconds
+
+
+def busy_devices(fake: FakeNvml) -> None:
+    """Every device works for this process at 500 W."""
+    for device in fake.devices:
+        device.load(0.95, memory=0.4)
+        device.power_watts = 500.0
+        device.processes((os.getpid(), 40 << 30))
+
+
+def start(directory: Path, fake: FakeNvml) -> tuple[subprocess.Popen[str], str]:
+    """The agent's process and its address."""
+    config = directory / "gpuwatch.toml"
+    config.write_text(CONFIGURATION.format(directory=directory))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gpuwatch", "agent", "--config", str(config)],
+        env=os.environ | fake.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(r"agent serves http://(\S+)", line):
+            return process, found[1]
+    raise AssertionError("the agent did not start")
+
+
+def measure(duration: float) -> Mapping[str, float]:
+    """Run the agent for `duration` seconds after a warm-up; figures by name."""
+    with tempfile.TemporaryDirectory() as name:
+        fake = FakeNvml(Path(name) / "nvml", DEVICES)
+        busy_devices(fake)
+        process, address = start(Path(name), fake)
+        try:
+            return _observe(process.pid, Scraper(address), fake, duration)
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _observe(pid: int, scraper: Scraper, fake: FakeNvml, duration: float) -> Mapping[str, float]:
+    time.sleep(WARM_UP_SECONDS)
+    scrapes, ticks, text = [], {}, ""
+    cpu, began, slept = cpu_seconds(pid), time.monotonic(), fake.slept_seconds
+    resident = status(pid, "VmRSS")
+    while (now := time.monotonic()) - began < duration:
+        text, seconds = scraper.scrape()
+        scrapes.append(seconds)
+        when = value(text, 'gpuwatch_source_last_success_timestamp_seconds{source="nvidia"}')
+        ticks[when] = value(text, "gpuwatch_agent_tick_seconds")
+        resident = max(resident, status(pid, "VmRSS"))
+        time.sleep(max(0.0, 1.0 - (time.monotonic() - now)))
+    seconds = time.monotonic() - began
+    # Devices are read side by side: a tick waits for one device's calls, not for all of them.
+    latency = (fake.slept_seconds - slept) / DEVICES / max(1.0, seconds)
+    own = [max(0.0, tick - latency) for tick in ticks.values()]
+    return {
+        "agent_cpu_ratio": round((cpu_seconds(pid) - cpu) / seconds, 5),
+        "agent_rss_bytes": resident,
+        "agent_threads": status(pid, "Threads"),
+        "tick_seconds_p50": round(quantile(own, 0.5), 6),
+        "tick_seconds_p99": round(quantile(own, 0.99), 6),
+        "fake_latency_seconds_per_tick": round(latency, 6),
+        "scrape_seconds_p50": round(quantile(scrapes, 0.5), 6),
+        "scrape_seconds_p99": round(quantile(scrapes, 0.99), 6),
+        "series": sum(1 for line in text.splitlines() if line and not line.startswith("#")),
+        "duration_seconds": round(seconds, 1),
+    }
