@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gpuwatch.meter.energy import Energy, EnergyMeter, Gaps
@@ -19,7 +19,7 @@ from gpuwatch.meter.shares import (
 )
 from gpuwatch.meter.signals import Counter, Integral
 from gpuwatch.meter.states import StateRule, classify, idle_level, power_of
-from gpuwatch.model import EMPTY, DeviceUsage, Reading, RowKey, Usage
+from gpuwatch.model import EMPTY, DeviceUsage, Labels, Reading, RowKey, Usage
 
 # Where no power limit is known: above any board, module or node.
 MOST_WATTS = 20_000.0
@@ -47,6 +47,37 @@ class Nature(NamedTuple):
     model: str = ""
     idle_watts: float | None = None
     limit_watts: float | None = None
+
+
+ZERO = Usage()
+
+
+@dataclass(slots=True)
+class Booking:
+    """What one look adds to one row, gathered so that a frozen `Usage` is made once a look."""
+
+    held_seconds: float = 0.0
+    state: str = "unknown"
+    busy_seconds: float | None = None
+    memory_byte_seconds: float | None = None
+    tensor_seconds: float | None = None
+    energy_unmeasured_seconds: float = 0.0
+    energy_joules: Mapping[Labels, float] = EMPTY
+    throttled_seconds: Mapping[Labels, float] = EMPTY
+
+    def added_to(self, usage: Usage) -> Usage:
+        """The row's usage with this on top."""
+        state = {self.state: self.held_seconds} if self.held_seconds else EMPTY
+        return usage + Usage(
+            self.held_seconds,
+            self.busy_seconds,
+            self.memory_byte_seconds,
+            self.tensor_seconds,
+            self.energy_unmeasured_seconds,
+            state,
+            self.energy_joules,
+            self.throttled_seconds,
+        )
 
 
 @dataclass(slots=True)
@@ -123,13 +154,23 @@ class Meter:
         before = meter.shares if seconds <= self.settings.gap_seconds else shares_over_gap(meter.shares, shares)
         held = {row: share * seconds for row, share in before.items()} if seconds else {}
         state = self._state(meter, reading, seconds, nature)
-        self._book_time(uid, seconds, held, state)
-        self._book_signals(now, meter, reading, held)
-        self._book_energy(now, uid, meter, reading, held, nature)
-        self._book_throttle(now, meter, reading, held)
+        booked = {row: Booking(amount, state) for row, amount in held.items()}
+        self._book_signals(now, meter, reading, held, booked)
+        known = self._energy(now, meter, reading, held, nature)
+        _book_energy(known, booked)
+        _book_throttle(now, meter, reading, held, booked)
+        self._post(booked)
+        if seconds or known.joules:
+            self.devices[uid] = _device_total(self.devices[uid], seconds, held, known)
         meter.time, meter.shares = now, shares
         for row in shares:
             self._touch(row)
+
+    def _post(self, booked: Mapping[RowKey, Booking]) -> None:
+        for row, booking in booked.items():
+            if row != UNALLOCATED and row != UNATTRIBUTED:
+                self.rows[row] = booking.added_to(self.rows.get(row, ZERO))
+                self.changed.add(row)
 
     def _touch(self, row: RowKey) -> None:
         """A row begins with the holding, before it has any time."""
@@ -146,69 +187,34 @@ class Meter:
         idle = meter.idle_watts if meter.idle_watts is not None else nature.idle_watts
         return classify(reading, idle, _limit_of(reading, nature), rule)
 
-    def _book(self, row: RowKey, usage: Usage) -> None:
-        if row != UNALLOCATED and row != UNATTRIBUTED:
-            self.rows[row] = self.rows.get(row, Usage()) + usage
-            self.changed.add(row)
-
-    def _book_time(self, uid: str, seconds: float, held: Shares, state: str) -> None:
-        if not seconds:
-            return
-        for row, amount in held.items():
-            self._book(row, Usage(held_seconds=amount, state_seconds={state: amount}))
-        total = self.devices[uid]
-        unallocated, unattributed = held.get(UNALLOCATED, 0.0), held.get(UNATTRIBUTED, 0.0)
-        self.devices[uid] = replace(
-            total,
-            seconds=total.seconds + seconds,
-            held_seconds=total.held_seconds + _of_jobs(held),
-            unallocated_seconds=total.unallocated_seconds + unallocated,
-            unattributed_seconds=total.unattributed_seconds + unattributed,
-        )
-
-    def _book_signals(self, now: float, meter: DeviceMeter, reading: Reading | None, held: Shares) -> None:
+    def _book_signals(
+        self, now: float, meter: DeviceMeter, reading: Reading | None, held: Shares, booked: dict[RowKey, Booking]
+    ) -> None:
         gap = self.settings.gap_seconds
         utilization, memory, tensor = _signals(reading)
         for row, amount in meter.busy.advance(now, utilization, held, gap)[0].items():
-            self._book(row, Usage(busy_seconds=amount))
+            _of(booked, row).busy_seconds = amount
         for row, amount in meter.memory.advance(now, memory, held, gap)[0].items():
-            self._book(row, Usage(memory_byte_seconds=amount))
+            _of(booked, row).memory_byte_seconds = amount
         for row, amount in meter.tensor.advance(now, tensor, held, gap)[0].items():
-            self._book(row, Usage(tensor_seconds=amount))
+            _of(booked, row).tensor_seconds = amount
 
-    def _book_energy(
-        self, now: float, uid: str, meter: DeviceMeter, reading: Reading | None, held: Shares, nature: Nature
-    ) -> None:
+    def _energy(
+        self, now: float, meter: DeviceMeter, reading: Reading | None, held: Shares, nature: Nature
+    ) -> Energy:
         watts = None if reading is None else power_of(reading)
         joules = None if reading is None else reading.energy_joules
         fastest = self.settings.jump_factor * (_limit_of(reading, nature) or MOST_WATTS)
-        known = meter.energy.advance(now, watts, joules, held, fastest, self._gaps)
-        self._book_known(uid, known)
-
-    def _book_known(self, uid: str, known: Energy) -> None:
-        for row, amount in known.joules.items():
-            self._book(row, Usage(energy_joules={known.method: amount}))
-        for row, amount in known.unmeasured.items():
-            self._book(row, Usage(energy_unmeasured_seconds=amount))
-        if known.joules:
-            self.devices[uid] = _with_energy(self.devices[uid], known)
-
-    def _book_throttle(self, now: float, meter: DeviceMeter, reading: Reading | None, held: Shares) -> None:
-        add(meter.throttle_since, held)
-        if reading is None or not reading.throttle_seconds:
-            return
-        since, meter.throttle_since = meter.throttle_since, {}
-        for reason, value in reading.throttle_seconds.items():
-            counter = meter.throttle.setdefault(str(reason), Counter())
-            rise = counter.rise(now, value, fastest=1.5)
-            if rise:
-                for row, amount in split(rise, since).items():
-                    self._book(row, Usage(throttled_seconds={reason: amount}))
+        return meter.energy.advance(now, watts, joules, held, fastest, self._gaps)
 
     def finish(self) -> None:
         """Book what still waits for a reading that will not come; nothing is metered after this."""
         for uid, meter in self._meters.items():
-            self._book_known(uid, meter.energy.finish())
+            booked: dict[RowKey, Booking] = {}
+            known = meter.energy.finish()
+            _book_energy(known, booked)
+            self._post(booked)
+            self.devices[uid] = _device_total(self.devices[uid], 0.0, {}, known)
 
     def settled(self, row: RowKey) -> bool:
         """Whether a row's counters are final: nobody holds by it and nothing waits for a later reading."""
@@ -253,13 +259,48 @@ def _of_jobs(amounts: Shares) -> float:
     return sum(amount for row, amount in amounts.items() if row != UNALLOCATED and row != UNATTRIBUTED)
 
 
-def _with_energy(total: DeviceUsage, known: Energy) -> DeviceUsage:
-    joules = dict(total.energy_joules)
-    joules[known.method] = joules.get(known.method, 0.0) + sum(known.joules.values())
-    return replace(
-        total,
-        energy_joules=joules,
-        held_energy_joules=total.held_energy_joules + _of_jobs(known.joules),
-        unallocated_energy_joules=total.unallocated_energy_joules + known.joules.get(UNALLOCATED, 0.0),
-        unattributed_energy_joules=total.unattributed_energy_joules + known.joules.get(UNATTRIBUTED, 0.0),
+def _device_total(total: DeviceUsage, seconds: float, held: Shares, known: Energy) -> DeviceUsage:
+    joules = total.energy_joules
+    if known.joules:
+        joules = {**joules, known.method: joules.get(known.method, 0.0) + sum(known.joules.values())}
+    return DeviceUsage(
+        total.device,
+        total.seconds + seconds,
+        joules,
+        total.held_seconds + _of_jobs(held),
+        total.unallocated_seconds + held.get(UNALLOCATED, 0.0),
+        total.unattributed_seconds + held.get(UNATTRIBUTED, 0.0),
+        total.held_energy_joules + _of_jobs(known.joules),
+        total.unallocated_energy_joules + known.joules.get(UNALLOCATED, 0.0),
+        total.unattributed_energy_joules + known.joules.get(UNATTRIBUTED, 0.0),
     )
+
+
+def _of(booked: dict[RowKey, Booking], row: RowKey) -> Booking:
+    booking = booked.get(row)
+    if booking is None:
+        booking = booked[row] = Booking()
+    return booking
+
+
+def _book_energy(known: Energy, booked: dict[RowKey, Booking]) -> None:
+    for row, amount in known.joules.items():
+        _of(booked, row).energy_joules = {known.method: amount}
+    for row, amount in known.unmeasured.items():
+        _of(booked, row).energy_unmeasured_seconds = amount
+
+
+def _book_throttle(
+    now: float, meter: DeviceMeter, reading: Reading | None, held: Shares, booked: dict[RowKey, Booking]
+) -> None:
+    add(meter.throttle_since, held)
+    if reading is None or not reading.throttle_seconds:
+        return
+    since, meter.throttle_since = meter.throttle_since, {}
+    for reason, value in reading.throttle_seconds.items():
+        counter = meter.throttle.setdefault(str(reason), Counter())
+        rise = counter.rise(now, value, fastest=1.5)
+        if rise:
+            for row, amount in split(rise, since).items():
+                booking = _of(booked, row)
+                booking.throttled_seconds = {**booking.throttled_seconds, reason: amount}

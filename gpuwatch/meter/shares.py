@@ -51,10 +51,15 @@ def shares_over_gap(before: Shares, after: Shares) -> Shares:
 
 
 def add(into: Shares, amounts: Mapping[RowKey, float]) -> None:
+    if not into:
+        into.update(amounts)
+        return
     for row, amount in amounts.items():
         into[row] = into.get(row, 0.0) + amount
 
 
 def split(amount: float, weights: Mapping[RowKey, float]) -> Shares:
+    if len(weights) == 1:
+        return {row: amount for row, weight in weights.items() if weight > 0}
     total = sum(weights.values())
     return {row: amount * weight / total for row, weight in weights.items()} if total > 0 else {}

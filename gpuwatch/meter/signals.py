@@ -20,6 +20,8 @@ class Integral:
 
     def advance(self, now: float, value: float | None, held: Shares, gap_seconds: float) -> tuple[Shares, Shares]:
         """Amounts by holder that are now known, and share-seconds that will never be."""
+        if value is None and self.time is None:
+            return {}, held
         add(self.since, held)
         late = self.time is None or now - self.time > gap_seconds
         if value is None:
