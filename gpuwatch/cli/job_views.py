@@ -48,7 +48,9 @@ class JobView:
 
     def _projected(self) -> str:
         forecast = self.forecasts.get(_HOURS)
-        return split(_HOURS, forecast.quantiles[MEDIAN])[0] if forecast and forecast.quantiles else ""
+        if forecast is None or not forecast.quantiles or self.job.state == "ended":
+            return ""
+        return split(_HOURS, forecast.quantiles[MEDIAN])[0]
 
     def document(self) -> dict[str, Any]:
         """Everything but the history, for JSON; base units, what is not known is null or missing."""

@@ -1,0 +1,230 @@
+"""Accounting as a daemon: APScheduler triggers the pass, and a watch on the clock keeps the trigger honest.
+
+APScheduler plans by the wall clock: set back an hour, it would sleep for an hour; set forward a year, it would
+enumerate every firing of that year. Hence a trigger that never has more than one firing in the past, and a job
+that is added again when the wall clock jumps. What a pass has to read is decided by the ledger's watermarks.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+
+from gpuwatch import config, hygiene
+from gpuwatch.accounting import landing, metrics
+from gpuwatch.accounting.accountant import Accountant, Collected, Report
+from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.lock import LedgerLock
+from gpuwatch.accounting.metrics import Health
+from gpuwatch.errors import GpuwatchError
+from gpuwatch.ledger.store import Store, open_store, path_of
+from gpuwatch.notifiers.base import Notifier
+from gpuwatch.service import ClockWatch
+from gpuwatch.settings import Settings
+from gpuwatch.usage.base import UsageSource
+
+log = logging.getLogger("gpuwatch.accounting")
+
+JOB = "pass"
+STUCK_SECONDS = 600.0
+FAILURES_SHOWN = 3
+_MISSED = {EVENT_JOB_MISSED: "missed", EVENT_JOB_MAX_INSTANCES: "overlap"}
+
+
+class Clock(Protocol):
+    """What time it is; the module `time` is one."""
+
+    def time(self) -> float:
+        """Unix seconds, which may jump."""
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+
+
+class NextInterval(BaseTrigger):  # type: ignore[misc]
+    """Fires every interval; what was missed is one firing, however long ago it was due."""
+
+    def __init__(self, interval_seconds: float) -> None:
+        self._interval = timedelta(seconds=interval_seconds)
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """The firing after `previous`, or where that is past already one interval from now."""
+        if previous is None:
+            return now
+        following: datetime = previous + self._interval
+        return following if following > now else now + self._interval
+
+
+class AccountingDaemon:
+    """Passes at an interval, and the outcome of the latest. `tick` belongs to the main loop."""
+
+    def __init__(self, settings: Settings, clock: Clock = time) -> None:
+        self._settings = settings
+        self._interval = settings.accounting.interval_seconds
+        self._clock = clock
+        self._watch = ClockWatch()
+        self._stopping = threading.Event()
+        self._running = threading.Lock()
+        self._state = threading.Lock()
+        self._pass_began: float | None = None
+        self._report: Report | None = None
+        self._failures = 0
+        self._health = metrics.at_start()
+        self._rendered: tuple[Health, bytes] | None = None
+        self._lock: LedgerLock | None = None
+        self._store: Store | None = None
+        self._accountant: Accountant | None = None
+        self._scheduler = self._new_scheduler()
+
+    def _new_scheduler(self) -> BackgroundScheduler:
+        scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(1)},
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+        scheduler.add_listener(self._missed, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        return scheduler
+
+    def start(self) -> None:
+        """Open the ledger and begin; raises `Locked`, `Unavailable` or `ConfigurationError`."""
+        settings = self._settings
+        sources: Mapping[str, UsageSource] = _built("usage", settings.accounting.usage, settings)
+        notifiers: Mapping[str, Notifier] = _built("notifiers", settings.accounting.notifiers, settings)
+        store = self._store = open_store(settings.accounting.ledger)
+        self._lock = LedgerLock(path_of(settings.accounting.ledger))
+        policy = Policy(settings.alerts.tolerance_ratio, settings.alerts.floor_device_hours)
+        self._accountant = Accountant(store, sources, notifiers, policy, self._stopping)
+        self._scheduler.start()
+        self._schedule()
+
+    def _schedule(self) -> None:
+        first = datetime.now(UTC)
+        self._scheduler.add_job(
+            self._pass, NextInterval(self._interval), id=JOB, replace_existing=True, next_run_time=first
+        )
+
+    def _pass(self) -> None:
+        self.run_pass(self._clock.time())
+
+    def tick(self, now: float) -> None:
+        """Look after the clock; called about every second with the monotonic time."""
+        jump = self._watch.jumped(now, self._clock.time())
+        if not jump:
+            return
+        log.warning("the wall clock jumped seconds=%+.1f", jump)
+        self._change(lambda health: replace(health, clock_jumps=float(self._watch.jumps)))
+        self._schedule()
+
+    def reloaded(self, successfully: bool) -> None:
+        """The configuration was read again."""
+        self._change(lambda health: replace(health, config_last_reload_successful=float(successfully)))
+
+    def stop(self) -> None:
+        """Let a pass that is under way come to an end of its own, and close the ledger."""
+        self._stopping.set()
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
+        if self._store is not None:
+            self._store.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def run_pass(self, now: float) -> Report:
+        """One pass; whatever goes wrong in it is its outcome and in the log, never raised."""
+        with self._running:
+            began = self._clock.monotonic()
+            self._pass_began = began
+            try:
+                report = self._attempt(now)
+            finally:
+                self._pass_began = None
+            self._finished(report, self._clock.monotonic() - began)
+            return report
+
+    def _attempt(self, now: float) -> Report:
+        try:
+            if self._accountant is None:
+                raise RuntimeError("run_pass before start")
+            report = self._accountant.run_pass(now)
+        except GpuwatchError as exc:
+            log.error("pass failed reason=%s", hygiene.log(str(exc)))
+        except Exception:
+            log.exception("pass failed")
+        else:
+            self._failures = 0
+            return report
+        self._failures += 1
+        # What was true a moment ago is shown for a few passes; then it is no longer known.
+        shown = self._report if self._report and self._failures < FAILURES_SHOWN else Report(now, "failed")
+        return replace(shown, time=now, outcome="failed", collected=Collected())
+
+    def _finished(self, report: Report, seconds: float) -> None:
+        self._report = report
+        passed = {report.outcome: 1}
+        self._change(
+            lambda health: replace(health, passes=metrics.grown(health.passes, passed), pass_seconds=seconds)
+        )
+        if report.outcome != "failed":
+            self._change(lambda health: metrics.after(health, report))
+
+    def _missed(self, event: JobEvent) -> None:
+        reason = _MISSED[event.code]
+        log.warning("pass did not begin reason=%s", reason)
+        self._change(
+            lambda health: replace(health, passes_missed=metrics.grown(health.passes_missed, {reason: 1}))
+        )
+
+    def _change(self, change: Callable[[Health], Health]) -> None:
+        with self._state:
+            self._health = change(self._health)
+
+    @property
+    def health(self) -> Health:
+        """What accounting knows of itself."""
+        return self._health
+
+    def healthy(self) -> bool:
+        """Whether passes are being made; false where one has been under way for far too long."""
+        began = self._pass_began
+        longest = max(STUCK_SECONDS, 10 * self._interval)
+        return began is None or self._clock.monotonic() - began < longest
+
+    def ready(self) -> bool:
+        """Whether the last pass came to its end."""
+        return self._report is not None and self._report.outcome != "failed"
+
+    def status(self) -> str:
+        """One line for `systemctl status`."""
+        report = self._report
+        if report is None:
+            return "no pass yet"
+        running = sum(job.state == "running" for job in report.current.jobs)
+        collected = report.collected
+        text = f"jobs running: {running}, alerts: {len(report.alerts)}; last pass {report.outcome}"
+        return f"{text}, {collected.failed} of {collected.nodes} nodes failed" if collected.failed else text
+
+    def render_metrics(self) -> bytes:
+        """The text of /metrics, rendered at most once for each pass and change of health."""
+        health, report = self._health, self._report
+        if self._rendered is None or self._rendered[0] is not health:
+            self._rendered = health, metrics.render(report, health)
+        return self._rendered[1]
+
+    def body(self) -> str:
+        """HTML of the current scopes for the landing page."""
+        return landing.body(self._report)
+
+
+def _built(room: str, names: tuple[str, ...], settings: Settings) -> dict[str, Any]:
+    return {name: config.build(room, name, settings) for name in names}

@@ -1,0 +1,203 @@
+"""What accounting exports (CONTRACT 6): current scopes and itself, never a user, an account or a job's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gpuwatch import hygiene
+from gpuwatch.accounting.accountant import Report
+from gpuwatch.ledger.posting import REASONS
+from gpuwatch.ledger.queries import Campaign, Job, used
+from gpuwatch.model import Labelled, Labels, Metric, Scope, metric, metrics_of, series_of
+
+MAX_SCOPES = 1000
+"""How many scopes are exported, the latest first; the rest is counted."""
+
+L = TypeVar("L", bound=Labels)
+
+Family = GaugeMetricFamily | CounterMetricFamily
+
+_SCOPE = ("scope_kind", "scope")
+
+HELD = Metric(
+    "gpuwatch_ledger_held_device_seconds_total",
+    "Device time that the scope held, times its share.", _SCOPE, "counter",
+)  # fmt: skip
+ENERGY = Metric(
+    "gpuwatch_ledger_energy_joules_total",
+    "Energy of the scope's share of its devices; absent where none was measured.", _SCOPE, "counter",
+)  # fmt: skip
+FORECAST = Metric(
+    "gpuwatch_forecast_quantile",
+    "Projected total of a scope, base unit of the quantity (s, J); q is the probability of staying below.",
+    (*_SCOPE, "quantity", "q"),
+)
+DECLARED = Metric(
+    "gpuwatch_declared", "Declared amount (likely) in force, base unit of the quantity.", (*_SCOPE, "quantity")
+)
+ALERT = Metric("gpuwatch_alert_active", "1 for each active alert.", ("kind", *_SCOPE, "quantity", "severity"))
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How accounting itself fares."""
+
+    passes: Labelled = metric(
+        "gpuwatch_accounting_passes_total",
+        "Passes by outcome: ok, partial (a node or a notifier did not answer), failed.",
+        "outcome",
+        kind="counter",
+    )
+    pass_seconds: float | None = metric("gpuwatch_accounting_pass_seconds", "How long the last pass took.")
+    last_success_timestamp_seconds: float | None = metric(
+        "gpuwatch_accounting_last_success_timestamp_seconds",
+        "When a pass last ended that did not fail, Unix seconds.",
+    )
+    nodes: float | None = metric("gpuwatch_accounting_nodes", "Nodes asked in the last pass.")
+    nodes_failed: float | None = metric(
+        "gpuwatch_accounting_nodes_failed", "Nodes that could not be read or posted in the last pass."
+    )
+    rows_posted: float = metric(
+        "gpuwatch_accounting_rows_posted_total", "Usage rows posted.", kind="counter", default=0.0
+    )
+    rows_rejected: Labelled = metric(
+        "gpuwatch_accounting_rows_rejected_total",
+        "Rows, declarations and events that cannot be right, by reason.",
+        "reason",
+        kind="counter",
+    )
+    notifications: Labelled = metric(
+        "gpuwatch_accounting_notifications_total",
+        "Alert changes by notifier and outcome; later ones are tried again.",
+        "notifier", "outcome",
+        kind="counter",
+    )  # fmt: skip
+    notifications_waiting: Labelled = metric(
+        "gpuwatch_accounting_notifications_waiting", "Alert changes not taken yet.", "notifier"
+    )
+    clock_jumps: float = metric(
+        "gpuwatch_accounting_clock_jumps_total", "Jumps of the wall clock.", kind="counter", default=0.0
+    )
+    passes_missed: Labelled = metric(
+        "gpuwatch_accounting_passes_missed_total",
+        "Passes that did not begin on time, by reason: missed, overlap (the one before still ran).",
+        "reason",
+        kind="counter",
+    )
+    config_last_reload_successful: float = metric(
+        "gpuwatch_accounting_config_last_reload_successful",
+        "1 where the running configuration is the one on disk.",
+        default=1.0,
+    )
+    scopes_dropped: float = metric(
+        "gpuwatch_accounting_scopes_dropped", "Current scopes that are too many to export.", default=0.0
+    )
+
+
+def at_start() -> Health:
+    """Nothing happened yet: counters whose labels are known begin at 0."""
+    return Health(
+        passes=dict.fromkeys(("ok", "partial", "failed"), 0.0),
+        rows_rejected=dict.fromkeys(REASONS, 0.0),
+        passes_missed=dict.fromkeys(("missed", "overlap"), 0.0),
+    )
+
+
+def after(health: Health, report: Report) -> Health:
+    """Health after a pass that did not fail."""
+    collected = report.collected
+    return replace(
+        health,
+        last_success_timestamp_seconds=report.time,
+        nodes=float(collected.nodes),
+        nodes_failed=float(collected.failed),
+        rows_posted=health.rows_posted + collected.rows,
+        rows_rejected=grown(health.rows_rejected, collected.rejected),
+        notifications=grown(health.notifications, collected.notifications),
+        notifications_waiting={name: float(count) for name, count in report.waiting.items()},
+        scopes_dropped=float(exported(report)[1]),
+    )
+
+
+CATALOGUE: tuple[Metric, ...] = (
+    HELD, ENERGY, FORECAST, DECLARED, ALERT, *(each.metric for each in metrics_of(Health)),
+)  # fmt: skip
+"""Every metric that accounting exports."""
+
+
+def render(report: Report | None, health: Health) -> bytes:
+    """The text exposition of the last pass; without one only what accounting knows of itself."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Exposition(report, health))
+    return generate_latest(registry)
+
+
+def exported(report: Report) -> tuple[tuple[Job | Campaign, ...], int]:
+    """The scopes that are exported, and how many are not."""
+    latest = sorted(report.current.scopes, key=lambda each: (each.last_seen, each.scope), reverse=True)
+    distinct: dict[tuple[str, str], Job | Campaign] = {}
+    for each in latest:
+        distinct.setdefault(_scope_labels(each.scope), each)
+    kept = tuple(distinct.values())[:MAX_SCOPES]
+    return kept, len(latest) - len(kept)
+
+
+@dataclass(eq=False, slots=True)
+class _Exposition(Collector):
+    report: Report | None
+    health: Health
+    families: dict[Metric, Family] = field(default_factory=dict)
+
+    def collect(self) -> Iterable[Family]:
+        if self.report is not None:
+            self._scopes(self.report)
+        for described, labels, value in series_of(self.health):
+            self._add(described, labels, value)
+        return self.families.values()
+
+    def _scopes(self, report: Report) -> None:
+        kept, _ = exported(report)
+        names = {each.scope for each in kept}
+        for each in kept:
+            self._ledger(each)
+        for forecast in report.forecasts:
+            if forecast.scope in names:
+                for q, value in forecast.quantiles.items():
+                    self._add(FORECAST, (*_scope_labels(forecast.scope), forecast.quantity, f"{q:g}"), value)
+        for alert in report.alerts:
+            if alert.scope in names:
+                self._add(ALERT, (alert.kind, *_scope_labels(alert.scope), alert.quantity, alert.severity), 1.0)
+
+    def _ledger(self, each: Job | Campaign) -> None:
+        labels = _scope_labels(each.scope)
+        self._add(HELD, labels, each.usage.held_seconds)
+        energy = used(each, "energy")
+        if energy is not None:
+            self._add(ENERGY, labels, energy)
+        for quantity, estimate in each.estimates.items():
+            self._add(DECLARED, (*labels, quantity), estimate.likely)
+
+    def _add(self, described: Metric, labels: tuple[str, ...], value: float) -> None:
+        family = self.families.get(described)
+        if family is None:
+            kind = CounterMetricFamily if described.kind == "counter" else GaugeMetricFamily
+            family = self.families[described] = kind(described.name, described.help, labels=described.labels)
+        family.add_metric(labels, value)
+
+
+def _scope_labels(scope: Scope) -> tuple[str, str]:
+    return hygiene.label(scope.kind), hygiene.label(scope.name)
+
+
+def grown(counts: Labelled, more: Mapping[L, int]) -> Labelled:
+    """Counters by label with `more` added."""
+    sums = dict(counts)
+    for key, count in more.items():
+        sums[key] = sums.get(key, 0.0) + count
+    return sums

@@ -1,0 +1,249 @@
+"""From a delivery, which anybody may have written, to a posting that the ledger can trust. Pure.
+
+What cannot be right is left out and counted by reason; the rest of the delivery is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from gpuwatch import declaration, hygiene
+from gpuwatch.errors import DeclarationError, Rejected
+from gpuwatch.ledger.ledger import (
+    NOT_STARTED,
+    CounterId,
+    Held,
+    JournalEntry,
+    JournalId,
+    Posting,
+    ProgressId,
+    RowId,
+    RunEvent,
+    RunId,
+    merge_entry,
+    merge_held,
+    merge_into,
+    merge_progress,
+    merge_run,
+)
+from gpuwatch.model import BASES, METHODS, STATES, Progress
+from gpuwatch.usage.base import Delivery
+
+REASONS = ("declaration", "key", "label", "not_finite", "range", "type")
+"""Why something is not taken."""
+
+_CENTURY = 3.2e9
+_LIMITS: Mapping[str, float] = {
+    "held_seconds": _CENTURY,
+    "busy_seconds": _CENTURY,
+    "tensor_seconds": _CENTURY,
+    "energy_unmeasured_seconds": _CENTURY,
+    "memory_byte_seconds": _CENTURY * 2**44,
+    "state_seconds": _CENTURY,
+    "energy_joules": _CENTURY * 20_000,
+    "throttled_seconds": _CENTURY,
+}
+_PLAIN = ("held_seconds", "busy_seconds", "memory_byte_seconds", "tensor_seconds", "energy_unmeasured_seconds")
+_LABELLED: Mapping[str, tuple[str, ...] | None] = {
+    "state_seconds": STATES,
+    "energy_joules": METHODS,
+    "throttled_seconds": None,
+}
+_KEY_LENGTH = 256
+_LABELS = 32
+_LARGEST = 2**53
+
+
+class _Refused(Rejected):
+    """Why a piece of a delivery is not taken: one of `REASONS`."""
+
+
+def read(delivery: Delivery) -> Posting:
+    """The posting of a delivery; raises `Rejected` where its node or epoch cannot be a key."""
+    try:
+        reader = _Reader(_key(delivery.cluster), _key(delivery.node), _key(delivery.epoch))
+    except _Refused as exc:
+        raise Rejected(f"{hygiene.log(delivery.origin)}: cluster, node or epoch cannot be a key; {exc}") from exc
+    return reader.posting(delivery)
+
+
+class _Reader:
+    """Collects what one delivery brings. A piece may name an epoch of its own: the one it was counted in."""
+
+    def __init__(self, cluster: str, node: str, epoch: str) -> None:
+        self._node = (cluster, node)
+        self._epoch = epoch
+        self._rows = 0
+        self._counters: dict[CounterId, float] = {}
+        self._held: dict[RowId, Held] = {}
+        self._journal: dict[JournalId, JournalEntry] = {}
+        self._progress: dict[ProgressId, Progress] = {}
+        self._runs: dict[RunId, RunEvent] = {}
+        self._rejected: Counter[str] = Counter()
+
+    def posting(self, delivery: Delivery) -> Posting:
+        for row in delivery.rows:
+            self._take(self._row, row)
+        for entry in delivery.declarations:
+            self._take(self._declaration, entry)
+        for event in delivery.events:
+            self._take(self._event, event)
+        return Posting(
+            *self._node, self._epoch, delivery.seq, delivery.now, self._rows, self._counters, self._held,
+            self._journal, self._progress, self._runs, dict(self._rejected),
+        )  # fmt: skip
+
+    def _take(self, read_one: Callable[[Mapping[str, Any]], None], piece: Mapping[str, Any]) -> None:
+        try:
+            if not isinstance(piece, Mapping):
+                raise _Refused("type")
+            read_one(piece)
+        except _Refused as exc:
+            self._rejected[str(exc)] += 1
+
+    def _epoch_of(self, piece: Mapping[str, Any]) -> str:
+        return self._epoch if piece.get("epoch") is None else _key(piece["epoch"])
+
+    def _row(self, row: Mapping[str, Any]) -> None:
+        job = _key(row.get("job_id")), _second(row.get("started"))
+        key = RowId(*self._node, self._epoch_of(row), *job, _key(row.get("uuid")))
+        held = _held(row)
+        counters = {CounterId(key, name): value for name, value in _counters(row)}
+        merge_into(self._held, {key: held}, merge_held)
+        merge_into(self._counters, counters, max)
+        self._rows += 1
+
+    def _declaration(self, entry: Mapping[str, Any]) -> None:
+        text = entry.get("text")
+        if not isinstance(text, str) or not _encodable(text) or len(text) > declaration.MAX_TEXT_BYTES:
+            raise _Refused("declaration")
+        read_entry = JournalEntry(
+            time=_number(entry.get("time"), _LARGEST),
+            job_id=None if entry.get("job_id") is None else _key(entry["job_id"]),
+            started=_started(entry),
+            channel=_key(entry.get("channel")),
+            uid=_optional_whole(entry.get("uid")),
+            pid=_optional_whole(entry.get("pid")),
+            text=text,
+        )
+        key = JournalId(*self._node, self._epoch_of(entry), _second(entry.get("seq")))
+        merge_into(self._journal, {key: read_entry}, merge_entry)
+        if parsed(text) is None:
+            raise _Refused("declaration")
+
+    def _event(self, event: Mapping[str, Any]) -> None:
+        kind = event.get("kind")
+        if kind == "progress":
+            key, progress = self._progress_of(event)
+            merge_into(self._progress, {key: progress}, merge_progress)
+        elif kind in ("run_started", "run_ended"):
+            run = RunId(*self._node, _key(event.get("job_id")), str(kind))
+            merge_into(self._runs, {run: _run_event(event)}, merge_run)
+
+    def _progress_of(self, event: Mapping[str, Any]) -> tuple[ProgressId, Progress]:
+        key = ProgressId(*self._node, _key(event.get("job_id")), _started(event))
+        step = _number(event.get("step"), _LARGEST)
+        total = _number(event.get("total"), _LARGEST)
+        if total <= 0:
+            raise _Refused("range")
+        start = step if event.get("start_step") is None else _number(event["start_step"], _LARGEST)
+        return key, Progress(step, total, start, _number(event.get("time"), _LARGEST))
+
+
+def parsed(text: str) -> declaration.Declaration | None:
+    """What a declaration says; None where it does not follow the grammar."""
+    try:
+        return declaration.parse(text)
+    except DeclarationError:
+        return None
+
+
+def _held(row: Mapping[str, Any]) -> Held:
+    model = row.get("model")
+    basis = row.get("basis")
+    share = _number(row.get("share"), 1.0 + 1e-9)
+    if basis not in BASES:
+        raise _Refused("label")
+    if not isinstance(row.get("open"), bool) or not isinstance(model, str | None):
+        raise _Refused("type")
+    return Held(_number(row.get("last_seen"), _LARGEST), share, basis, hygiene.label(model or ""), row["open"])
+
+
+def _counters(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name in _PLAIN:
+        if row.get(name) is not None:
+            yield name, _number(row[name], _LIMITS[name])
+    for name, allowed in _LABELLED.items():
+        series = {} if row.get(name) is None else row[name]
+        if not isinstance(series, Mapping):
+            raise _Refused("type")
+        if len(series) > _LABELS or (allowed is not None and not set(series) <= set(allowed)):
+            raise _Refused("label")
+        for label, value in series.items():
+            if value is not None:
+                yield f"{name}:{_key(label)}", _number(value, _LIMITS[name])
+
+
+def _run_event(event: Mapping[str, Any]) -> RunEvent:
+    name = event.get("name")
+    if not isinstance(name, str | None):
+        raise _Refused("type")
+    exit_code = event.get("exit_code")
+    if exit_code is not None and (not _whole(exit_code) or abs(exit_code) > _LARGEST):
+        raise _Refused("type")
+    return RunEvent(
+        time=_number(event.get("time"), _LARGEST),
+        name=None if name is None else hygiene.label(name),
+        uid=_optional_whole(event.get("uid")),
+        exit_code=exit_code,
+    )
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _key(value: object) -> str:
+    """A string that can stand in a key: short, printable."""
+    if not isinstance(value, str) or not value or len(value) > _KEY_LENGTH or not value.isprintable():
+        raise _Refused("key")
+    return value
+
+
+def _number(value: object, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _Refused("type")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _Refused("not_finite")
+    if not 0 <= value <= high:
+        raise _Refused("range")
+    return float(value)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _second(value: object) -> int:
+    if not _whole(value):
+        raise _Refused("key")
+    return int(_number(value, _LARGEST))
+
+
+def _started(piece: Mapping[str, Any]) -> int:
+    return NOT_STARTED if piece.get("started") is None else _second(piece["started"])
+
+
+def _optional_whole(value: object) -> int | None:
+    if value is None:
+        return None
+    if not _whole(value):
+        raise _Refused("type")
+    return int(_number(value, _LARGEST))

@@ -1,0 +1,212 @@
+"""Usage from the agents themselves, over their usage API (docs/usage-api.md)."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from gpuwatch import hygiene
+from gpuwatch.errors import Unavailable
+from gpuwatch.model import Site
+from gpuwatch.usage.base import Delivery, Failure
+
+SCHEMA = 1
+AT_ONCE = 16
+MAX_BYTES = 64 * 2**20
+MAX_ANSWERS = 1000
+"""How many answers one agent may give in a pass (`more`); what is left comes with the next pass."""
+_CHUNK = 2**16
+_MOST_SEQ = 2**63 - 1
+
+Answer = Delivery | Failure
+
+
+def _agent_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be http://HOST:PORT or https://HOST:PORT")
+    if parts.username or parts.password:
+        raise ValueError("must not carry a password; name a token_file")
+    return url.rstrip("/")
+
+
+class AgentsUsage:
+    """Reads every agent in `urls`, at most 16 at once. An agent that does not answer stays alone."""
+
+    class Settings(BaseModel):
+        """The table `[usage.agents]`."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+        urls: tuple[Annotated[str, AfterValidator(_agent_url)], ...] = Field(
+            default=("http://127.0.0.1:9838",), description="addresses of the agents"
+        )
+        timeout_seconds: float = Field(default=10.0, gt=0, le=600, description="wait for an agent this long")
+        token_file: Path | None = Field(
+            default=None, description="file with the shared token of the agents' usage API"
+        )
+
+    def __init__(self, settings: Settings, site: Site) -> None:
+        self._settings = settings
+        self._opener = _opener()
+        self._acknowledged: dict[str, tuple[str, int]] = {}
+
+    def collect(self, watermarks: Mapping[str, tuple[str, int]]) -> Iterator[Answer]:
+        """Everything newer than the watermarks, agent by agent as they answer."""
+        asks = deque(_Ask(url, watermarks.get(url)) for url in dict.fromkeys(self._settings.urls))
+        running: dict[Future[tuple[Answer, _Ask | None]], _Ask] = {}
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="usage") as pool:
+            while asks or running:
+                # No more is begun than is waited for, so that few answers are in memory at once.
+                while asks and len(running) < AT_ONCE:
+                    ask = asks.popleft()
+                    running[pool.submit(self._read, ask)] = ask
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    del running[future]
+                    answer, more = future.result()
+                    if more is not None:
+                        asks.appendleft(more)
+                    yield answer
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Tell the agent that the ledger has the delivery; once, also where it is repeated."""
+        mark = delivery.epoch, delivery.seq
+        if self._acknowledged.get(delivery.origin) == mark:
+            return
+        body = json.dumps({"seq": delivery.seq}).encode()
+        try:
+            self._fetch(f"{delivery.origin}/api/v1/ack", body)
+        except _Unreadable as exc:
+            raise Unavailable(f"{delivery.origin}: cannot be acknowledged; {exc}") from exc
+        self._acknowledged[delivery.origin] = mark
+
+    def _read(self, ask: _Ask) -> tuple[Answer, _Ask | None]:
+        try:
+            document = self._document(ask.url, ask.mark[1] if ask.mark else 0)
+            if ask.mark is not None and (document["epoch"] != ask.mark[0] or document["seq"] < ask.mark[1]):
+                # Another life of the agent: what it has from before our number counts as well.
+                document = self._document(ask.url, 0)
+            delivery = _delivery(document, ask.url)
+        except _Unreadable as exc:
+            return Failure(ask.url, str(exc)), None
+        more = bool(document.get("more")) and ask.answers < MAX_ANSWERS
+        following = _Ask(ask.url, (delivery.epoch, delivery.seq), ask.answers + 1)
+        return delivery, following if more else None
+
+    def _document(self, url: str, since: int) -> Mapping[str, Any]:
+        body = self._fetch(f"{url}/api/v1/usage?since={since}")
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError) as exc:
+            raise _Unreadable("what it answered is not JSON") from exc
+        return _checked(document)
+
+    def _fetch(self, url: str, body: bytes | None = None) -> bytes:
+        request = Request(url, body, {"Accept-Encoding": "gzip", "User-Agent": "gpuwatch-accounting"})
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+        try:
+            if (token := self._token()) is not None:
+                request.add_header("Authorization", f"Bearer {token}")
+            timeout = self._settings.timeout_seconds
+            deadline = time.monotonic() + timeout
+            with self._opener.open(request, timeout=timeout) as response:
+                return _body(response, deadline)
+        except HTTPError as exc:
+            exc.close()
+            raise _Unreadable(f"answered {exc.code} {hygiene.log(str(exc.reason))}") from exc
+        except (OSError, HTTPException, ValueError, zlib.error) as exc:
+            raise _Unreadable(hygiene.log(str(getattr(exc, "reason", None) or exc) or type(exc).__name__)) from exc
+
+    def _token(self) -> str | None:
+        path = self._settings.token_file
+        return None if path is None else path.read_text(encoding="utf-8").strip()
+
+
+class _Unreadable(Exception):
+    """Why an agent's answer cannot be had or used."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A request to an agent: everything after `mark`, the `answers`th of this pass."""
+
+    url: str
+    mark: tuple[str, int] | None
+    answers: int = 1
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """An agent does not move; following would carry the token to wherever it points."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _opener() -> OpenerDirector:
+    # Agents are on this network: a proxy that the environment names is for other traffic.
+    https = HTTPSHandler(context=ssl.create_default_context())
+    return build_opener(ProxyHandler({}), _NoRedirect(), https)
+
+
+def _body(response: HTTPResponse, deadline: float) -> bytes:
+    """The body, unpacked; limited in size and in time as a whole, whatever the sender does."""
+    packed = response.headers.get("Content-Encoding", "").lower() == "gzip"
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if packed else None
+    body = bytearray()
+    while chunk := response.read1(_CHUNK):
+        body += unpack.decompress(chunk, MAX_BYTES + 1 - len(body)) if unpack else chunk
+        if len(body) > MAX_BYTES:
+            raise _Unreadable(f"answered more than {MAX_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise _Unreadable("answered too slowly")
+    if response.length or (unpack and not unpack.eof):
+        raise _Unreadable("its answer ended early")
+    return bytes(body)
+
+
+_SHAPE: Mapping[str, type] = {
+    "cluster": str, "node": str, "epoch": str, "seq": int, "rows": list, "declarations": list, "events": list,
+}  # fmt: skip
+
+
+def _checked(document: object) -> Mapping[str, Any]:
+    if not isinstance(document, dict):
+        raise _Unreadable("what it answered is no JSON object")
+    if document.get("schema") != SCHEMA:
+        raise _Unreadable(f"answered schema {_shown(document.get('schema'))}; this gpuwatch reads {SCHEMA}")
+    for name, kind in _SHAPE.items():
+        if type(document.get(name)) is not kind:
+            raise _Unreadable(f"{name} is {_shown(document.get(name))}, not {kind.__name__}")
+    if not 0 <= document["seq"] <= _MOST_SEQ:
+        raise _Unreadable(f"seq is {_shown(document['seq'])}, not a sequence number")
+    now = document.get("now")
+    if isinstance(now, bool) or not isinstance(now, int | float) or not 0 <= now < 2**53:
+        raise _Unreadable(f"now is {_shown(now)}, not a time")
+    return document
+
+
+def _shown(value: object) -> str:
+    return hygiene.log(repr(value)[:60])
+
+
+def _delivery(document: Mapping[str, Any], origin: str) -> Delivery:
+    return Delivery(
+        document["cluster"], document["node"], document["epoch"], document["seq"], float(document["now"]),
+        document["rows"], document["declarations"], document["events"], origin,
+    )  # fmt: skip

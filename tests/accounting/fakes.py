@@ -1,0 +1,61 @@
+"""A usage source, a notifier and a clock that do as a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gpuwatch.errors import GpuwatchError
+from gpuwatch.notifiers.base import Change
+from gpuwatch.usage.base import Delivery, Failure
+
+
+@dataclass
+class FakeSource:
+    """Gives `answers` at every pass and remembers the watermarks it was shown and what was acknowledged."""
+
+    answers: list[Delivery | Failure | GpuwatchError] = field(default_factory=list)
+    acknowledged: list[int] = field(default_factory=list)
+    marks: list[Mapping[str, tuple[str, int]]] = field(default_factory=list)
+    refuses: GpuwatchError | None = None
+
+    def collect(self, watermarks: Mapping[str, tuple[str, int]]) -> Iterator[Delivery | Failure]:
+        self.marks.append(dict(watermarks))
+        for answer in self.answers:
+            if isinstance(answer, GpuwatchError):
+                raise answer
+            yield answer
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.acknowledged.append(delivery.seq)
+
+
+@dataclass
+class FakeNotifier:
+    """Takes changes, or answers False, or raises."""
+
+    answer: bool | GpuwatchError = True
+    told: list[Change] = field(default_factory=list)
+
+    def notify(self, changes: Sequence[Change]) -> bool:
+        if isinstance(self.answer, GpuwatchError):
+            raise self.answer
+        if self.answer:
+            self.told.extend(changes)
+        return self.answer
+
+
+@dataclass
+class FakeClock:
+    """Both clocks, moved by the test."""
+
+    wall: float = 1_764_000_000.0
+    steady: float = 1000.0
+
+    def time(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.steady

@@ -1,0 +1,155 @@
+"""The exposition of accounting."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gpuwatch.accounting import metrics
+from gpuwatch.accounting.accountant import Collected, Report
+from gpuwatch.accounting.metrics import CATALOGUE, at_start, render
+from gpuwatch.ledger.queries import Campaign, Current, Job
+from gpuwatch.ledger.scopes import Revision
+from gpuwatch.model import Alert, Estimate, Forecast, Scope, Usage
+
+JOB = Scope("job", "run-1")
+HOURS = Estimate(JOB, "device-hours", 100.0, 180.0, 200.0, "s")
+USAGE = Usage(held_seconds=100.0, energy_joules={"counter": 30_000.0, "integrated": 6000.0})
+
+
+def job(name: str = "run-1", **changed: object) -> Job:
+    values: dict[str, object] = {
+        "name": "secret-name", "uid": 1000, "campaign": "llama", "revisions": (Revision(HOURS, True),), **changed,
+    }  # fmt: skip
+    return Job(
+        Scope("job", name),
+        "default",
+        "run-1",
+        1000,
+        1100.0,
+        "running",
+        ("gw0",),
+        ("GPU-0",),
+        ("H100",),
+        USAGE,
+        **values,
+    )  # type: ignore[arg-type]
+
+
+def report(*jobs: Job) -> Report:
+    alert = Alert("projected", JOB, "device-hours", "warning", 1050.0, 400.0, 200.0, "secret text")
+    forecast = Forecast(JOB, "device-hours", 100.0, {0.5: 400.0}, HOURS, "used / progress", 1100.0)
+    campaigns = (Campaign(Scope("campaign", "llama"), jobs),) if jobs else ()
+    return Report(1100.0, "ok", Collected(2, 1, 3), Current(jobs, campaigns), (forecast,), (alert,))
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def samples(text: bytes) -> dict[str, float]:
+    """Series (labels sorted) to value."""
+    return {
+        f"{sample.name}{{{_labels(sample.labels)}}}": sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def test_a_job_and_its_campaign_are_exported() -> None:
+    """The ledger, the forecast, what was declared, the alert."""
+    found = samples(render(report(job()), at_start()))
+
+    alert = "kind=projected,quantity=device-hours,scope=run-1,scope_kind=job,severity=warning"
+    expected = {
+        "gpuwatch_ledger_held_device_seconds_total{scope=run-1,scope_kind=job}": 100.0,
+        "gpuwatch_ledger_energy_joules_total{scope=run-1,scope_kind=job}": 36_000.0,
+        "gpuwatch_ledger_held_device_seconds_total{scope=llama,scope_kind=campaign}": 100.0,
+        "gpuwatch_ledger_energy_joules_total{scope=llama,scope_kind=campaign}": 36_000.0,
+        "gpuwatch_forecast_quantile{q=0.5,quantity=device-hours,scope=run-1,scope_kind=job}": 400.0,
+        "gpuwatch_declared{quantity=device-hours,scope=run-1,scope_kind=job}": 180.0,
+        f"gpuwatch_alert_active{{{alert}}}": 1.0,
+    }
+    assert expected == {key: value for key, value in found.items() if "accounting" not in key}
+
+
+def test_what_is_unknown_is_absent() -> None:
+    """No energy was measured: no series, not 0."""
+    text = render(report(replace(job(), usage=Usage(held_seconds=5.0))), at_start())
+
+    assert b"energy_joules" not in text
+
+
+def test_nobody_is_named() -> None:
+    """Neither user nor name nor the text of an alert."""
+    text = render(report(job()), at_start()).decode()
+
+    assert None is re.search(r"secret|uid|user|account(?!ing)", text)
+
+
+def test_before_the_first_pass_only_accounting_itself_is_known() -> None:
+    """Counters whose labels are known begin at 0."""
+    found = samples(render(None, at_start()))
+
+    assert 0.0 == found["gpuwatch_accounting_passes_total{outcome=failed}"]
+    assert not [key for key in found if "ledger" in key or "pass_seconds" in key]
+
+
+def test_a_pass_moves_the_counters_of_accounting() -> None:
+    """Gauges of the last pass, sums of all."""
+    health = metrics.after(metrics.after(at_start(), report(job())), report(job()))
+
+    found = samples(render(None, health))
+
+    assert (6.0, 2.0, 1.0, 1100.0) == (
+        found["gpuwatch_accounting_rows_posted_total{}"],
+        found["gpuwatch_accounting_nodes{}"],
+        found["gpuwatch_accounting_nodes_failed{}"],
+        found["gpuwatch_accounting_last_success_timestamp_seconds{}"],
+    )
+
+
+def test_everything_exported_is_in_the_catalogue() -> None:
+    """With its labels, its type and its help."""
+    text = render(report(job()), metrics.after(at_start(), report(job()))).decode()
+    described = {each.name: each for each in CATALOGUE}
+
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found = described[sample.name]
+            assert set(found.labels) == set(sample.labels)
+            assert (found.kind, found.help) == (family.type, family.documentation)
+
+
+@pytest.mark.parametrize("each", CATALOGUE, ids=lambda each: each.name)
+def test_names_follow_the_conventions(each: object) -> None:
+    """Counters end in _total, nothing else does, and everything has help."""
+    assert isinstance(each, metrics.Metric)
+    assert (each.kind == "counter") is each.name.endswith("_total")
+    assert each.help
+    assert not set(each.labels) & {"job", "instance", "pod", "namespace", "node", "le", "quantile"}
+
+
+def test_hostile_names_leave_the_scrape_valid() -> None:
+    """Quotes, line breaks, half a surrogate and 100 kB; two that are cut to the same are one series."""
+    names = ['a"b\n\\', "\ud800", "x" * 100_000, "x" * 100_001]
+
+    text = render(report(*(job(name) for name in names)), at_start())
+
+    held = [key for key in samples(text) if key.startswith("gpuwatch_ledger_held") and "kind=job" in key]
+    assert 3 == len(held)
+    assert all(len(line) < 1000 for line in text.splitlines())
+
+
+def test_too_many_scopes_are_dropped_and_counted() -> None:
+    """The latest stay."""
+    jobs = [replace(job(f"run-{number}"), last_seen=float(number)) for number in range(metrics.MAX_SCOPES + 5)]
+    many = report(*jobs)
+
+    kept, dropped = metrics.exported(many)
+
+    assert (metrics.MAX_SCOPES, 6) == (len(kept), dropped)
+    assert Scope("job", "run-0") not in {each.scope for each in kept}

@@ -1,0 +1,204 @@
+"""`gpuwatch jobs` and `gpuwatch show` on a ledger of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpuwatch.accounting.accountant import Accountant
+from gpuwatch.accounting.alerts import Policy
+from gpuwatch.cli.jobs import aligned, jobs, print_jobs, show
+from gpuwatch.errors import Unavailable
+from gpuwatch.ledger.store import open_store
+from tests.accounting.fakes import FakeNotifier, FakeSource
+from tests.ledger.deliveries import declared, delivery, progress, row, run_ended, run_started
+
+NOW = time.time()
+START = int(NOW) - 100
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[str]:
+    """A job that is going to overrun, one that failed, and one that says nothing of itself."""
+    store = open_store(str(tmp_path / "ledger.db"))
+    said = [
+        declared("device-hours=0.01 energy=1kWh", time=START + 1.0, started=START, seq=2),
+        declared("device-hours=0.02..0.05..0.06 campaign=llama", time=START + 2.0, started=START, seq=3),
+    ]
+    events = [
+        run_started(time=START - 1.0), progress(250, started=START, time=NOW, start_step=50),
+        run_started("run-2", "[red]bad\nname", time=START - 1.0), run_ended("run-2", 3, time=NOW - 50),
+    ]  # fmt: skip
+    rows = [
+        row(started=START, last_seen=NOW, uuid="GPU-0", energy_unmeasured_seconds=10.0),
+        row("run-2", started=START, last_seen=NOW - 50, uuid="GPU-1", open=False),
+        row(
+            "user:ada",
+            started=START - 5,
+            last_seen=NOW,
+            uuid="GPU-2",
+            energy_joules={},
+            state_seconds={"unknown": 9.0},
+        ),
+    ]
+    source = FakeSource([delivery(rows, said, events, now=NOW)])
+    Accountant(store, {"fake": source}, {"fake": FakeNotifier()}, Policy(0.1, 0.0)).run_pass(NOW)
+    store.close()
+    yield f"sqlite:///{store.path}"
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def document(capsys: pytest.CaptureFixture[str]) -> Any:
+    text = printed(capsys)
+    assert "\n" not in text.strip()
+    return json.loads(text)
+
+
+def test_jobs_are_a_table_with_human_units(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line for each job, the latest first, what is unknown left blank."""
+    jobs(ledger=ledger)
+
+    lines = [line.removesuffix(" projected device-hours") for line in printed(capsys).splitlines()]
+    assert [
+        "JOB       NAME           STATE       DEVICE-HOURS  ENERGY  DECLARED  PROGRESS  PROJECTED  ALERT",
+        "run-1     llama-ft       running     0.028         10 Wh   0.05      25 %      0.13      ",
+        "run-2     [red]bad�name  failed (3)  0.028         10 Wh",
+        "user:ada                 running     0.028",
+    ] == lines
+
+
+def test_jobs_as_json_are_in_base_units(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Seconds and joules; unknown is null or missing."""
+    jobs(ledger=ledger, as_json=True)
+
+    first, second, third = document(capsys)
+    assert ("run-1", "llama-ft", 1000, "running", "llama") == tuple(
+        first[key] for key in ("job", "name", "uid", "state", "campaign")
+    )
+    assert (100.0, {"counter": 36_000.0}) == (first["held_device_seconds"], first["energy_joules"])
+    assert (72.0, 180.0, 216.0, "s") == tuple(
+        pytest.approx(first["declared"]["device-hours"][key]) if key != "unit" else "s"
+        for key in ("low", "likely", "high", "unit")
+    )
+    assert pytest.approx(475.0, rel=0.02) == first["forecasts"]["device-hours"]["quantiles"]["0.5"]
+    assert ("ended", 3) == (second["state"], second["exit_code"])
+    assert ({}, None, None) == (third["energy_joules"], third["progress"], third["name"])
+
+
+def test_a_ledger_may_be_a_path(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As well as a URL."""
+    jobs(ledger=ledger.removeprefix("sqlite:///"))
+
+    assert "llama-ft" in printed(capsys)
+
+
+def test_old_jobs_are_left_out(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--days` says how far back."""
+    jobs(ledger=ledger, days=0.0)
+
+    assert "No job in the ledger yet." in printed(capsys)
+
+
+def test_the_table_of_the_demo_is_the_same(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`gpuwatch up` prints it."""
+    print_jobs(ledger)
+    first = printed(capsys)
+    jobs(ledger=ledger)
+
+    assert first == printed(capsys)
+
+
+def test_show_tells_everything_about_a_job(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was held by state, energy and its gaps, progress, projection, revisions, alerts."""
+    show("run-1", ledger=ledger)
+
+    text = printed(capsys)
+    for expected in (
+        "job run-1  llama-ft",
+        "on gw0: 1 device H100",
+        "campaign llama",
+        "user id 1000",
+        "0.025 device-hours working (90 %)",
+        "0.0028 device-hours idle (10 %)",
+        "10 Wh by method counter",
+        "not measured for 10 % of the held time",
+        "250 of 1,000 steps (25 %)",
+        "began at step 50",
+        "0.13 device-hours (used / progress, 25 % of 1000 steps)",
+        "0.05 device-hours, from 0.02 device-hours to 0.06 device-hours, ",
+        "by uid:1000 via socket (no longer in force)",
+        "1 kWh energy",
+        "is projected to need 0.13 device-hours",
+        "raised projected device-hours",
+    ):
+        assert expected in text
+
+
+def test_show_finds_a_run_by_its_name(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As people call it."""
+    show("llama-ft", ledger=ledger, as_json=True)
+
+    found = document(capsys)
+    assert ("run-1", []) == (found["job"], found["others"])
+    assert [True, False, True] == [each["in_force"] for each in found["revisions"]]
+    assert ["raised"] == [each["what"] for each in found["alert_history"]]
+    assert {"GPU-0": {"held_seconds": 100.0, "energy_joules": {"counter": 36_000.0}}} == found["by_device"]
+
+
+def test_show_of_a_job_without_words_says_what_is_not_known(
+    ledger: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing measured, declared or reported is said, not shown as 0."""
+    show("user:ada", ledger=ledger)
+
+    text = printed(capsys)
+    for expected in (
+        "energy     not measured",
+        "progress   none reported",
+        "declared   nothing",
+        "alerts     none",
+    ):
+        assert expected in text
+
+
+def test_a_hostile_name_stays_on_its_line(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a line break nor markup of ours."""
+    show("run-2", ledger=ledger)
+
+    assert "job run-2  [red]bad�name" == printed(capsys).splitlines()[0]
+
+
+def test_a_job_that_is_not_there_is_unavailable(ledger: str) -> None:
+    """With where to look."""
+    with pytest.raises(Unavailable, match="'run-9': not in the ledger; `gpuwatch jobs` lists"):
+        show("run-9", ledger=ledger)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("command", [("jobs",), ("show", "run-1")])
+def test_without_a_ledger_it_exits_69(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """And says what to start."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "gpuwatch", *command, "--ledger", str(tmp_path / "none.db")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (69, "") == (ran.returncode, ran.stdout)
+    assert "there is no such file; start `gpuwatch accounting` or `gpuwatch up`" in ran.stderr
+
+
+def test_columns_are_as_wide_as_their_widest() -> None:
+    """And no line ends in blanks."""
+    assert "a    b\nccc  d\ne" == aligned([("a", "b"), ("ccc", "d"), ("e", "")])
