@@ -12,9 +12,9 @@ from typing import Any
 from gpuwatch import specs
 from gpuwatch.agent.journal import Journal
 from gpuwatch.agent.registry import Registry, claims
-from gpuwatch.agent.sampler import Clock, Sample, Sampler
+from gpuwatch.agent.sampler import Clock, Round, Sample, Sampler, Worker
 from gpuwatch.agent.socket import Declare, EndRun, Peer, ReportProgress, StartRun
-from gpuwatch.agent.state import State, StateDirectory, boot_id
+from gpuwatch.agent.state import State, StateDirectory, boot_id, encode
 from gpuwatch.agent.usage import event_entry, row_entry, usage_document
 from gpuwatch.declaration import Declaration, estimates, parse
 from gpuwatch.errors import Forbidden, Rejected, Unavailable
@@ -67,6 +67,8 @@ class Agent:
         self._natures: dict[str, Nature] = {}
         self._clock_watch = ClockWatch()
         self._saved_at = self._ticked_at = float("-inf")
+        self._writer = Worker("state")
+        self._writing: Round | None = None
         self._allocations: tuple[Allocation, ...] = ()
         self._health = AgentHealth()
         self.snapshot: Snapshot | None = None
@@ -183,24 +185,33 @@ class Agent:
                 self._xids[(uid, xid)] = count
 
     def _save_when_due(self, now: float) -> None:
-        if now - self._saved_at < SAVE_SECONDS:
+        """Save in another thread: a slow disk does not hold up the tick."""
+        if self.saving:
             return
-        self._saved_at = now
-        self._save(now)
+        if self._writing is not None:
+            self._note_saved(self._writing.wait(0)["state"].error)
+            self._writing = None
+        if now - self._saved_at >= SAVE_SECONDS:
+            self._saved_at = now
+            document, self._writing = encode(self._current_state(now)), Round(["state"])
+            self._writer.ask(self._writing, lambda: self._directory.write(document))
 
-    def _save(self, now: float) -> None:
-        state = State(
+    @property
+    def saving(self) -> bool:
+        """Whether the state is being written just now."""
+        return self._writing is not None and not self._writing.wait(0)
+
+    def _note_saved(self, error: Exception | None) -> None:
+        if error is not None and self._health.state_saved:
+            log.error("%s", error)
+        saved = self._journal.flush() and error is None
+        self._health = replace(self._health, state_saved=float(saved))
+
+    def _current_state(self, now: float) -> State:
+        return State(
             self._state.epoch, self._state.boot_id, now, self._seq,
             self._meter.rows, self._meter.devices, self._meter.state(), self._registry.document(),
         )  # fmt: skip
-        try:
-            self._directory.save(state)
-            saved = self._journal.flush()
-        except Unavailable as exc:
-            if self._health.state_saved:
-                log.error("%s", exc)
-            saved = False
-        self._health = replace(self._health, state_saved=float(saved))
 
     def _publish(self, sample: Sample, wall: float) -> Snapshot:
         usage = self._meter.devices
@@ -235,8 +246,12 @@ class Agent:
 
     def close(self) -> None:
         """Save everything; called after the last tick."""
+        self._writer.stop()
         with self._lock:
-            self._save(self._clock.monotonic())
+            try:
+                self._directory.write(encode(self._current_state(self._clock.monotonic())))
+            except Unavailable as exc:
+                log.error("%s", exc)
         self._sampler.close()
         for sink in self._sinks:
             sink.close()

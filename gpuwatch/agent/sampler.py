@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from gpuwatch.devices.base import DeviceSource
@@ -27,6 +27,8 @@ SCAN_SECONDS = 60.0
 RESCAN_SECONDS = 5.0
 FORGET_SECONDS = 900.0
 FIRST_SCAN_SECONDS = 5.0
+# The host's values explain; nothing is metered from them, so they need not cost as much as the devices'.
+HOST_SECONDS = 5.0
 
 
 class Clock(Protocol):
@@ -45,24 +47,44 @@ class Answer:
     seconds: float = 0.0
 
 
+class Round:
+    """Calls that are waited for together; the last answer wakes the one who waits."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._missing = set(names)
+        self._answers: dict[str, Answer] = {}
+        self._lock = threading.Lock()
+        self._complete = threading.Event()
+
+    def answer(self, name: str, answer: Answer) -> None:
+        """One call has ended; after `wait` has returned nobody hears of it any more."""
+        with self._lock:
+            self._answers[name] = answer
+            self._missing.discard(name)
+            if not self._missing:
+                self._complete.set()
+
+    def wait(self, timeout: float) -> dict[str, Answer]:
+        """The answers that have come once all have, or the time is up."""
+        if self._missing:
+            self._complete.wait(max(0.0, timeout))
+        with self._lock:
+            return dict(self._answers)
+
+
 class Worker:
     """A daemon thread that makes one call at a time."""
 
-    def __init__(self, name: str, answers: SimpleQueue[tuple[Worker, int, Answer]]) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.token = 0
         self.busy = False
-        self.asked_at = 0.0
-        self._answers = answers
-        self._calls: SimpleQueue[tuple[int, Callable[[], Any]] | None] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Round, Callable[[], Any]] | None] = SimpleQueue()
         threading.Thread(target=self._work, name=name[:15], daemon=True).start()
 
-    def ask(self, call: Callable[[], Any]) -> None:
-        """Make the call; the answer comes by the queue with the token that `token` has now."""
-        self.token += 1
+    def ask(self, round_: Round, call: Callable[[], Any]) -> None:
+        """Make the call; the answer goes to the round."""
         self.busy = True
-        self.asked_at = time.monotonic()
-        self._calls.put((self.token, call))
+        self._calls.put((round_, call))
 
     def stop(self) -> None:
         """End the thread once its call has returned."""
@@ -70,7 +92,7 @@ class Worker:
 
     def _work(self) -> None:
         while (asked := self._calls.get()) is not None:
-            token, call = asked
+            round_, call = asked
             began = time.monotonic()
             answer = Answer()
             try:
@@ -78,54 +100,26 @@ class Worker:
             except Exception as exc:  # noqa: BLE001 - the outermost loop of this thread: a source may raise anything
                 answer.error = exc
             answer.seconds = time.monotonic() - began
-            self._answers.put((self, token, answer))
+            self.busy = False
+            round_.answer(self.name, answer)
 
 
 class Crew:
     """Workers by name, and one round of asking them."""
 
     def __init__(self) -> None:
-        self._answers: SimpleQueue[tuple[Worker, int, Answer]] = SimpleQueue()
         self._workers: dict[str, Worker] = {}
 
     def round(self, calls: Mapping[str, Callable[[], Any]], timeout: float) -> dict[str, Answer]:
         """Make the calls side by side; a call that did not return in time, now or earlier, has no answer."""
-        self._drain()
-        waiting: dict[tuple[str, int], None] = {}
-        for name, call in calls.items():
-            worker = self._workers.get(name)
-            if worker is None:
-                worker = self._workers[name] = Worker(name, self._answers)
-            if not worker.busy:
-                worker.ask(call)
-                waiting[(name, worker.token)] = None
-        return self._collect(waiting, time.monotonic() + timeout)
-
-    def _collect(self, waiting: dict[tuple[str, int], None], deadline: float) -> dict[str, Answer]:
-        answers: dict[str, Answer] = {}
-        while waiting:
-            try:
-                worker, token, answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
-            except Empty:
-                break
-            worker.busy = False
-            if (worker.name, token) in waiting:
-                del waiting[(worker.name, token)]
-                answers[worker.name] = answer
-        return answers
-
-    def _drain(self) -> None:
-        while True:
-            try:
-                worker, _token, _answer = self._answers.get_nowait()
-            except Empty:
-                return
-            worker.busy = False
-
-    def hung_seconds(self, name: str) -> float:
-        """How long the current call of a worker has been out; 0 where it is not."""
-        worker = self._workers.get(name)
-        return time.monotonic() - worker.asked_at if worker is not None and worker.busy else 0.0
+        for name in calls:
+            if name not in self._workers:
+                self._workers[name] = Worker(name)
+        free = [name for name in calls if not self._workers[name].busy]
+        round_ = Round(free)
+        for name in free:
+            self._workers[name].ask(round_, calls[name])
+        return round_.wait(timeout)
 
     def dismiss(self, name: str) -> None:
         """Stop a worker that is not needed any more."""
@@ -216,6 +210,8 @@ class Sampler:
         self._next_scan: dict[str, float] = dict.fromkeys(devices, float("-inf"))
         self._first = True
         self._now = 0.0
+        self._next_host = float("-inf")
+        self._host_reading = HostReading(0.0)
         self.health = {name: Health(name) for name in (*devices, *host, *jobs)}
 
     def sample(self, now: float, wall: float, runs: Callable[[], Mapping[str, Run]]) -> Sample:
@@ -223,11 +219,11 @@ class Sampler:
         self._now = now
         deadline = time.monotonic() + self._deadline_seconds
         self._scan(now, wall)
-        readings, host = self._read(wall)
+        readings = self._read(now, wall)
         devices = {uid: listed.device for uid, listed in self._listed.items()}
         read = {uid: reading for uid, reading in readings.items() if reading is not None}
         jobs = self._read_jobs(wall, NodeView(wall, devices, read, runs()), deadline)
-        return Sample(devices, readings, host, jobs)
+        return Sample(devices, readings, self._host_reading, jobs)
 
     def close(self) -> None:
         """Close the device sources, each within a second, and stop the threads."""
@@ -259,16 +255,19 @@ class Sampler:
         for device in devices:
             self._listed[device.uid] = Listed(device, source, now)
 
-    def _read(self, wall: float) -> tuple[dict[str, Reading | None], HostReading]:
+    def _read(self, now: float, wall: float) -> dict[str, Reading | None]:
         calls: dict[str, Callable[[], Any]] = {}
         for uid, listed in self._listed.items():
             calls[f"read {uid}"] = _bind(self._devices[listed.source].read, listed.device, wall)
-        for name, source in self._host.items():
-            calls[f"host {name}"] = _bind(source.read, wall)
+        host_due = now >= self._next_host
+        if host_due:
+            self._next_host = now + HOST_SECONDS
+            calls |= {f"host {name}": _bind(source.read, wall) for name, source in self._host.items()}
         answers = self._crew.round(calls, self._deadline_seconds)
-        readings = self._readings(answers, wall)
-        parts = [self._judge(name, answers.get(f"host {name}"), wall) for name in self._host]
-        return readings, merge_host(wall, iter([part for part in parts if part is not None]))
+        if host_due:
+            parts = [self._judge(name, answers.get(f"host {name}"), wall) for name in self._host]
+            self._host_reading = merge_host(wall, iter([part for part in parts if part is not None]))
+        return self._readings(answers, wall)
 
     def _judge(self, name: str, answer: Answer | None, wall: float) -> Any:
         health = self.health[name]

@@ -114,12 +114,12 @@ class StateDirectory:
         self._file.replace(aside)
         log.error("state cannot be read; a new epoch begins kept_as=%s reason=%s", aside.name, exc)
 
-    def save(self, state: State) -> None:
+    def write(self, document: bytes) -> None:
         """Replace the saved state; raises `Unavailable` where the disk refuses, leaving the old one as it was."""
         temporary = self._file.with_suffix(".new")
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(_document(state), file, separators=(",", ":"))
+            with temporary.open("wb") as file:
+                file.write(document)
                 file.flush()
                 os.fdatasync(file.fileno())
             temporary.replace(self._file)
@@ -129,8 +129,9 @@ class StateDirectory:
             raise Unavailable(f"state {str(self._file)!r}: cannot be saved; {exc.strerror}") from exc
 
 
-def _document(state: State) -> dict[str, Any]:
-    return {
+def encode(state: State) -> bytes:
+    """A state as it is written: what `StateDirectory.load` reads."""
+    document = {
         "version": VERSION,
         "epoch": state.epoch,
         "boot_id": state.boot_id,
@@ -141,6 +142,7 @@ def _document(state: State) -> dict[str, Any]:
         "meters": {uid: _meter_document(meter) for uid, meter in state.meters.items()},
         "registry": state.registry,
     }
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _from_document(document: Mapping[str, Any]) -> State:

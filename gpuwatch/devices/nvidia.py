@@ -11,9 +11,9 @@ What is read, and from where (`field N` is a value id of nvmlDeviceGetFieldValue
 | energy | field 83, mJ since driver load | nvmlDeviceGetTotalEnergyConsumption |
 | throttle time | fields 74, 76, 269, 270, 271, ns since driver load | |
 | temperature | nvmlDeviceGetTemperatureV | nvmlDeviceGetTemperature |
-| clocks | nvmlDeviceGetClockInfo by domain | |
+| clock of the SMs | nvmlDeviceGetClockInfo | |
 | processes | nvmlDeviceGetComputeRunningProcesses_v3 | |
-| power limit, ECC totals, encoder, decoder | a call each, every 10 s: costly for what they change or tell | |
+| other clocks, power limit, ECC totals, encoder, decoder | a call each, one of them at a read, each every 10 s | |
 | XID | events, see `nvml.XidWatch` | |
 
 nvmlDeviceGetPowerUsage is a mean of 1 s on Ampere (but GA100) and later, and what the sensor saw in its last 10
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -45,6 +46,19 @@ DRAIN_SECONDS = 1.0
 
 
 @dataclass(slots=True)
+class _Slow:
+    """A call that costs more than it changes: what it said last, and when."""
+
+    calls: Alternatives
+    values: Values = field(default_factory=dict)
+    read: float | None = None
+
+    def due(self, now: float) -> bool:
+        """Whether it is to be asked again; also where the clock went back."""
+        return self.read is None or not 0 <= now - self.read < SLOW_SECONDS
+
+
+@dataclass(slots=True)
 class _Plan:
     """What is worth asking a device; belongs to the thread that reads it."""
 
@@ -54,9 +68,7 @@ class _Plan:
         default_factory=lambda: [(each, nvml.DEVICE_SCOPE) for each in nvml.FIELDS]
     )
     calls: list[Alternatives] = field(default_factory=lambda: list(nvml.CALLS))
-    slow_calls: list[Alternatives] = field(default_factory=lambda: list(nvml.SLOW_CALLS))
-    slow_values: Values = field(default_factory=dict)
-    slow_read: float | None = None
+    slow: deque[_Slow] = field(default_factory=lambda: deque(_Slow(each) for each in nvml.SLOW_CALLS))
 
 
 class NvidiaDevices:
@@ -196,10 +208,30 @@ def _ask(api: Any, plan: _Plan, now: float) -> Values:
     plan.calls = _answered(api, plan.handle, plan.calls, values)
     if not values:
         return values
-    if plan.slow_read is None or not 0 <= now - plan.slow_read < SLOW_SECONDS:
-        plan.slow_values, plan.slow_read = {}, now
-        plan.slow_calls = _answered(api, plan.handle, plan.slow_calls, plan.slow_values)
-    return values | plan.slow_values
+    _ask_slow(api, plan, now)
+    for slow in plan.slow:
+        _merge(values, slow.values)
+    return values
+
+
+def _ask_slow(api: Any, plan: _Plan, now: float) -> None:
+    """All at the first read; later one at a time, so that no read is much longer than the others."""
+    for _ in range(len(plan.slow)):
+        if not plan.slow or not plan.slow[0].due(now):
+            return
+        slow = plan.slow.popleft()
+        first = slow.read is None
+        slow.values, slow.read = {}, now
+        slow.calls = _supported(api, plan.handle, slow.calls, slow.values)
+        if slow.calls:
+            plan.slow.append(slow)
+        if not first:
+            return
+
+
+def _merge(values: Values, more: Values) -> None:
+    for name, value in more.items():
+        values[name] = {**values[name], **value} if name in values and isinstance(value, dict) else value
 
 
 def _answered(api: Any, handle: Handle, calls: Iterable[Alternatives], values: Values) -> list[Alternatives]:

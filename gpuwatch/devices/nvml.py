@@ -363,7 +363,7 @@ CALLS: tuple[Alternatives, ...] = (
     (_utilization,),
     (_memory, _memory_v1),
     (_temperature, _temperature_v1),
-    *((_clock(number, name),) for number, name in enumerate(("graphics", "sm", "memory", "video"))),
+    (_clock(1, "sm"),),
     (_processes,),
 )
 SLOW_CALLS: tuple[Alternatives, ...] = (
@@ -371,6 +371,7 @@ SLOW_CALLS: tuple[Alternatives, ...] = (
     (_encoder,),
     (_decoder,),
     *((_ecc(kind, scope),) for kind in (0, 1) for scope in (0, 1)),
+    *((_clock(number, name),) for number, name in ((0, "graphics"), (2, "memory"), (3, "video"))),
 )
 
 

@@ -134,6 +134,7 @@ class FakeNode:
         for _ in range(times):
             self.clock.pass_(seconds)
             snapshot = self.agent.tick(self.clock.now)
+            assert eventually(lambda: not self.agent.saving)
         return snapshot
 
     def crash(self) -> None:
@@ -154,8 +155,8 @@ class FakeNode:
 def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     """Wait for other threads, in real time."""
     waiting = threading.Event()
-    for _ in range(int(seconds / 0.01)):
+    for _ in range(int(seconds / 0.001)):
         if condition():
             return True
-        waiting.wait(0.01)
+        waiting.wait(0.001)
     return False

@@ -246,7 +246,7 @@ int nvmlEventSetWait_v2(EventSet *set, EventData *data, uint32_t timeout_ms) {
         if (next_event(set, data)) return SUCCESS;
         double left = deadline - seconds_now();
         if (left <= 0) return TIMEOUT;
-        sleep_seconds(left < 0.025 ? left : 0.025);
+        sleep_seconds(left < 0.1 ? left : 0.1);
     }
 }
 
