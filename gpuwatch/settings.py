@@ -156,7 +156,9 @@ class AlertSettings(_Table):
         default=0.10, ge=0, le=10, description="fraction above the declared amount that is let pass"
     )
     floor_device_hours: float = Field(
-        default=1.0, ge=0, description="smaller overruns of device-hours are not told"
+        default=1.0,
+        ge=0,
+        description="jobs whose used, declared and projected device-hours are all below this are not told of",
     )
 
 

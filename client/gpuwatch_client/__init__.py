@@ -87,8 +87,13 @@ def declare(text: str | None = None, **amounts: Any) -> bool:
 
 
 def socket_path() -> str:
-    """Where the agent listens."""
-    return os.environ.get("GPUWATCH_SOCKET") or DEFAULT_SOCKET
+    """Where the agent listens: the node's, else that of the `gpuwatch up` of this user."""
+    given = os.environ.get("GPUWATCH_SOCKET")
+    if given or os.path.exists(DEFAULT_SOCKET):
+        return given or DEFAULT_SOCKET
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    own = os.path.join(home, "gpuwatch", "agent.sock")
+    return own if os.path.exists(own) else DEFAULT_SOCKET
 
 
 def ask(path: str, message: Mapping[str, Any], timeout: float = 2.0) -> dict[str, Any]:

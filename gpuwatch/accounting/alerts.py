@@ -48,10 +48,14 @@ def evaluate(
 
 
 def _too_small(forecasts: Iterable[Forecast], policy: Policy) -> set[Scope]:
-    """Scopes whose used and declared device-hours are both below the floor."""
+    """Scopes whose used, declared and projected device-hours are all below the floor."""
     floor = policy.floor_device_hours * _HOUR
-    hours = [each for each in forecasts if each.quantity == "device-hours"]
-    return {each.scope for each in hours if max(each.used, each.declared.high if each.declared else 0.0) < floor}
+    return {each.scope for each in forecasts if each.quantity == "device-hours" and _largest(each) < floor}
+
+
+def _largest(forecast: Forecast) -> float:
+    declared = forecast.declared.high if forecast.declared else 0.0
+    return max(forecast.used, declared, forecast.quantiles.get(_MEDIAN, 0.0))
 
 
 def _alert(

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from gpuwatch import __version__, config, service
+from gpuwatch import config, service
 from gpuwatch.accounting.daemon import AccountingDaemon
-from gpuwatch.cli.agent import ConfigOption, VerboseOption, overrides_of
+from gpuwatch.cli.options import ConfigOption, VerboseOption, overrides_of
 from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Settings
 from gpuwatch.web.exposition import base_app
@@ -27,7 +27,7 @@ class Accounting:
 
     def __init__(self, settings: Settings) -> None:
         self.daemon = AccountingDaemon(settings)
-        title = f"gpuwatch accounting {__version__} of cluster {settings.site.cluster}"
+        title = f"gpuwatch accounting of cluster {settings.site.cluster}"
         links = [("/metrics", "Metrics"), ("/-/ready", "Readiness")]
         app = base_app(
             title, self.daemon.render_metrics, self.daemon.healthy, self.daemon.ready, links, body=self.daemon.body

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +14,7 @@ from gpuwatch.agent.agent import Agent
 from gpuwatch.agent.sampler import Sampler
 from gpuwatch.agent.socket import JobSocket
 from gpuwatch.agent.state import StateDirectory
+from gpuwatch.cli.options import ConfigOption, VerboseOption, overrides_of
 from gpuwatch.errors import ConfigurationError, Unavailable
 from gpuwatch.meter import MeterSettings, StateRule
 from gpuwatch.model import Site
@@ -93,17 +93,6 @@ class Node:
         self._socket.stop()
         self.agent.close()
         self._directory.__exit__(None, None, None)
-
-
-def overrides_of(**options: Any) -> dict[str, Any]:
-    """Command-line options as dotted keys of the configuration; `site__node` is `site.node`."""
-    return {name.replace("__", "."): value for name, value in options.items() if value is not None}
-
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="Configuration file (default: /etc/gpuwatch/gpuwatch.toml).")
-]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
 
 
 def agent(

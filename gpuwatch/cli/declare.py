@@ -53,7 +53,7 @@ Socket = Annotated[
         "--socket",
         envvar="GPUWATCH_SOCKET",
         metavar="PATH",
-        help="The agent's socket; /run/gpuwatch/agent.sock where nothing is given.",
+        help="The agent's socket (default: $GPUWATCH_SOCKET, /run/gpuwatch/agent.sock, your `gpuwatch up`).",
     ),
 ]
 

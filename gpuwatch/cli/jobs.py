@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpuwatch.cli.options import ConfigOption, ledger_in, own_directory
 from gpuwatch.errors import Unavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from gpuwatch.cli.job_views import JobView
+    from gpuwatch.settings import Settings
 
 DAYS = 7.0
 
 LedgerOption = Annotated[
     str | None,
-    typer.Option(metavar="PATH|URL", help="The ledger to read; by default the one of the configuration."),
+    typer.Option(
+        metavar="PATH|URL",
+        help="The ledger to read (default: the configured one, else that of your `gpuwatch up`).",
+    ),
 ]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file that names the ledger.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -87,12 +91,18 @@ def _opened(ledger: str | None, config_file: Path | None) -> Iterator[Connection
     from gpuwatch import config
     from gpuwatch.ledger.store import open_to_read
 
-    store = open_to_read(ledger or config.load(config_file).accounting.ledger)
+    store = open_to_read(ledger or _usual(config.load(config_file)))
     try:
         with store.reading() as connection:
             yield connection
     finally:
         store.close()
+
+
+def _usual(settings: Settings) -> str:
+    """The configured ledger; where nothing is configured, that of this user's `gpuwatch up`, if there is one."""
+    own = own_directory() / "ledger.db"
+    return ledger_in(own.parent) if not settings.files and own.exists() else settings.accounting.ledger
 
 
 def _compact(document: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import socket
 import tempfile
@@ -18,9 +17,10 @@ import typer
 from gpuwatch import config, service
 from gpuwatch.cli.accounting import Accounting
 from gpuwatch.cli.agent import ROOMS as AGENT_ROOMS
-from gpuwatch.cli.agent import ConfigOption, Node, VerboseOption, overrides_of
+from gpuwatch.cli.agent import Node
 from gpuwatch.cli.demo import DemoJobs, scenario
 from gpuwatch.cli.jobs import print_jobs
+from gpuwatch.cli.options import ConfigOption, VerboseOption, ledger_in, overrides_of, own_directory
 from gpuwatch.settings import Settings
 
 log = logging.getLogger("gpuwatch")
@@ -36,7 +36,7 @@ def _local(directory: Path) -> dict[str, Any]:
         "accounting.listen": "127.0.0.1:9839",
         "agent.state_directory": str(directory / "agent"),
         "agent.socket": str(directory / "agent.sock"),
-        "accounting.ledger": f"sqlite:///{directory / 'ledger.db'}",
+        "accounting.ledger": ledger_in(directory),
     }
 
 
@@ -74,8 +74,7 @@ def _directory(given: Path | None, demo: bool) -> Iterator[Path]:
         finally:
             shutil.rmtree(made, ignore_errors=True)
         return
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    directory = given or Path(home) / "gpuwatch"
+    directory = given or own_directory()
     directory.mkdir(parents=True, exist_ok=True)
     yield directory.resolve()
 

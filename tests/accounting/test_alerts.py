@@ -129,12 +129,15 @@ def test_a_raised_estimate_resolves_exceeded() -> None:
     assert ({}, [("resolved", "exceeded")]) == step(active, forecast(used=3.0, declared=4.0))
 
 
-@pytest.mark.parametrize(("used", "declared", "silent"), [(0.9, 0.1, True), (1.1, 0.1, False), (0.5, 1.2, False)])
-def test_small_jobs_are_silent(used: float, declared: float, silent: bool) -> None:
-    """Both used and declared below the floor, of whatever quantity the alert would be."""
+@pytest.mark.parametrize(
+    ("used", "declared", "projected", "silent"),
+    [(0.9, 0.1, 0.9, True), (1.1, 0.1, 1.1, False), (0.5, 1.2, 0.5, False), (0.1, 0.5, 40.0, False)],
+)
+def test_small_jobs_are_silent(used: float, declared: float, projected: float, silent: bool) -> None:
+    """Used, declared and projected below the floor, of whatever quantity the alert would be."""
     energy = forecast(used=9.0, projected=9.0, declared=1.0, quantity="energy")
 
-    active, _ = step({}, forecast(used=used, declared=declared, projected=used), energy)
+    active, _ = step({}, forecast(used=used, declared=declared, projected=projected), energy)
 
     assert silent is ("energy" not in {key.quantity for key in active})
 

@@ -202,3 +202,18 @@ def test_without_a_ledger_it_exits_69(tmp_path: Path, command: tuple[str, ...]) 
 def test_columns_are_as_wide_as_their_widest() -> None:
     """And no line ends in blanks."""
     assert "a    b\nccc  d\ne" == aligned([("a", "b"), ("ccc", "d"), ("e", "")])
+
+
+def test_the_ledger_of_ones_own_up_is_found(
+    ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing is configured, `gpuwatch jobs` reads what this user's `gpuwatch up` keeps."""
+    own = tmp_path / "state" / "gpuwatch"
+    own.mkdir(parents=True)
+    (own / "ledger.db").write_bytes(Path(ledger.removeprefix("sqlite:///")).read_bytes())
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    jobs()
+    found = capsys.readouterr().out
+    jobs(ledger)
+    assert capsys.readouterr().out == found
