@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-import gpuwatch_client as client
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -436,7 +435,7 @@ def test_gpuwatch_gives_out_the_same_functions() -> None:
 
 @pytest.mark.skipif(Path("/run/gpuwatch/agent.sock").exists(), reason="an agent of this node is running")
 def test_the_socket_of_ones_own_up_is_found_where_the_node_has_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """GPUWATCH_SOCKET, then the node's agent, then this user's `gpuwatch up`; nothing there is the node's."""
     monkeypatch.delenv("GPUWATCH_SOCKET", raising=False)
