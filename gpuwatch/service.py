@@ -122,6 +122,11 @@ def run(
     notify("STOPPING=1")
 
 
+def wait_with_hangups() -> None:
+    """Ignore SIGHUP until `run` listens to it: a reload that comes during the start must not end the process."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def _reload(reload: Callable[[], None] | None) -> None:
     if reload is None:
         log.warning("SIGHUP ignored: nothing to reload")

@@ -65,6 +65,7 @@ def accounting(
     verbose: VerboseOption = False,
 ) -> None:
     """Run accounting for the cluster: read usage into the ledger, forecast, alert, serve /metrics."""
+    service.wait_with_hangups()
     service.set_up_logging(verbose)
     overrides = overrides_of(
         accounting__listen=listen, accounting__ledger=ledger, accounting__interval_seconds=interval

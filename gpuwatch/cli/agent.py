@@ -107,6 +107,7 @@ def agent(
     verbose: VerboseOption = False,
 ) -> None:
     """Run the agent of this node: read the devices every second, meter jobs, serve /metrics."""
+    service.wait_with_hangups()
     service.set_up_logging(verbose)
     overrides = overrides_of(
         site__node=node, agent__listen=listen, agent__state_directory=state_directory, agent__socket=socket,

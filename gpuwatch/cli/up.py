@@ -101,6 +101,7 @@ def up(
     verbose: VerboseOption = False,
 ) -> None:
     """Run agent and accounting on this one machine: no server, no configuration needed."""
+    service.wait_with_hangups()
     service.set_up_logging(verbose)
     options = overrides_of(agent__listen=agent_listen, accounting__listen=accounting_listen)
     with _directory(state_directory, demo) as directory:

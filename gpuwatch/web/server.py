@@ -96,7 +96,17 @@ class WebServer:
 
 
 def _serve(server: _Server, bound: socket.socket) -> None:
-    asyncio.run(server.serve(sockets=[bound]))
+    asyncio.run(_serve_until_it_ends(server, bound))
+
+
+async def _serve_until_it_ends(server: _Server, bound: socket.socket) -> None:
+    await server.serve(sockets=[bound])
+    # uvicorn leaves open what outlasted the time it gave, and what was being accepted when it closed.
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        for connection in list(server.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
 
 
 def parse_listen(listen: str) -> tuple[str, int]:

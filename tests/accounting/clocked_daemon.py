@@ -9,6 +9,7 @@ import resource
 import select
 import sys
 import time
+from pathlib import Path
 
 from gpuwatch import config
 from gpuwatch.accounting.daemon import AccountingDaemon
@@ -38,7 +39,13 @@ def main() -> None:
             print("jump", flush=True)
     daemon.stop()
     used = resource.getrusage(resource.RUSAGE_SELF)
-    print("end", used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, passes, flush=True)
+    print("end", used.ru_utime + used.ru_stime, _peak_bytes(), passes, flush=True)
+
+
+def _peak_bytes() -> int:
+    """The most this program was resident; rusage would tell of the process that started it too."""
+    (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -197,10 +197,20 @@ def test_killed_agent_goes_on_where_it_was(tmp_path: Path, fake: FakeNvml) -> No
 
 
 @needs_compiler
+def test_hangup_during_the_start_does_not_end_the_agent(agent: Running) -> None:
+    """A reload that comes before the first tick is no reason to die."""
+    agent.process.send_signal(signal.SIGHUP)
+
+    agent.wait_for(r"^gpuwatch_device_power_watts")
+    assert agent.process.poll() is None
+
+
+@needs_compiler
 def test_changed_configuration_is_taken_over_by_the_same_process(agent: Running, tmp_path: Path) -> None:
     """SIGHUP with a mistake keeps what runs and says so; with a valid change the process begins anew."""
     path = tmp_path / "gpuwatch.toml"
     good = path.read_text()
+    agent.wait_for(r"^gpuwatch_agent_config_last_reload_successful 1$")
     path.write_text(good + "oops = 1")
     agent.process.send_signal(signal.SIGHUP)
     agent.wait_for(r"^gpuwatch_agent_config_last_reload_successful 0$")
