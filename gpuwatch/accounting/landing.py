@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gpuwatch.accounting.accountant import Report
-from gpuwatch.accounting.amounts import amount
+from gpuwatch.accounting.amounts import amount, digits
 from gpuwatch.forecast.projection import MEDIAN
 from gpuwatch.hygiene import html
 from gpuwatch.ledger.queries import Campaign, Job, used
 from gpuwatch.model import Scope
 
 MOST = 100
-_HEAD = ("Scope", "State", "Held", "Projected", "Declared", "Energy", "Alert")
+_HEAD = ("Scope", "State", "Device-hours", "Projected", "Declared", "Energy", "Alert")
+_HOUR = 3600.0
 
 
 def body(report: Report | None) -> str:
@@ -37,9 +38,9 @@ def _row(report: Report, each: Job | Campaign) -> tuple[str, ...]:
     return (
         str(each.scope),
         each.state,
-        amount("device-hours", each.usage.held_seconds),
+        digits(each.usage.held_seconds / _HOUR),
         _projected(report, each.scope),
-        amount("device-hours", hours.likely) if hours else "",
+        digits(hours.likely / _HOUR) if hours else "",
         amount("energy", energy) if energy is not None else "",
         ", ".join(f"{alert.kind} {alert.quantity}" for alert in report.alerts if alert.scope == each.scope),
     )
@@ -48,5 +49,5 @@ def _row(report: Report, each: Job | Campaign) -> tuple[str, ...]:
 def _projected(report: Report, scope: Scope) -> str:
     for forecast in report.forecasts:
         if forecast.scope == scope and forecast.quantity == "device-hours" and forecast.quantiles:
-            return amount("device-hours", forecast.quantiles[MEDIAN])
+            return digits(forecast.quantiles[MEDIAN] / _HOUR)
     return ""

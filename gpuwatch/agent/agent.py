@@ -152,7 +152,7 @@ class Agent:
 
     def _close(self, jobs: Sequence[JobKey], wall: float) -> None:
         for job in jobs:
-            log.info("job ended job_id=%s started=%d", job.job_id, job.started)
+            log.debug("job ended job_id=%s started=%d", job.job_id, job.started)
             for key in [key for key in self._rows if (key.job_id, key.started) == job]:
                 self._closing[key] = replace(self._rows.pop(key), open=False, seq=self._next_seq())
 
