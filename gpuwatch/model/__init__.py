@@ -1,0 +1,49 @@
+"""The nouns of gpuwatch, all frozen values. A field declared with `metric()` *is* an exported metric.
+
+Units are base units (seconds, joules, watts, bytes, celsius, hertz, ratio 0 to 1). `None` and a missing
+key mean unknown, and unknown is absent in every output; 0 is a reading.
+"""
+
+from __future__ import annotations
+
+from gpuwatch.model.devices import Device, Process, Reading, Site
+from gpuwatch.model.estimates import Alert, Declared, Estimate, Forecast, Progress, Scope
+from gpuwatch.model.host import HostReading, merge_host
+from gpuwatch.model.metric import EMPTY, Labelled, Labels, Metric, MetricField, metric, metrics_of, series_of
+from gpuwatch.model.snapshot import AgentHealth, Snapshot, SourceHealth
+from gpuwatch.model.usage import BASES, METHODS, STATES, Allocation, DeviceUsage, JobKey, JobRow, RowKey, Usage
+
+__all__ = [
+    "BASES",
+    "EMPTY",
+    "METHODS",
+    "STATES",
+    "AgentHealth",
+    "Alert",
+    "Allocation",
+    "Declared",
+    "Device",
+    "DeviceUsage",
+    "Estimate",
+    "Forecast",
+    "HostReading",
+    "JobKey",
+    "JobRow",
+    "Labelled",
+    "Labels",
+    "Metric",
+    "MetricField",
+    "Process",
+    "Progress",
+    "Reading",
+    "RowKey",
+    "Scope",
+    "Site",
+    "Snapshot",
+    "SourceHealth",
+    "Usage",
+    "merge_host",
+    "metric",
+    "metrics_of",
+    "series_of",
+]

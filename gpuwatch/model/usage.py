@@ -1,0 +1,180 @@
+"""Who held what, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gpuwatch.model.metric import Labelled, Labels, metric
+
+STATES = ("working", "spinning", "idle", "unknown")
+
+BASES = ("whole", "mig", "shard", "mps", "timeslice", "holders")
+
+METHODS = ("counter", "integrated", "modelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A job holds `share` (0 to 1) of a device, by the reason `basis` (one of `BASES`)."""
+
+    job_id: str
+    device: str
+    share: float
+    basis: str
+
+
+class JobKey(NamedTuple):
+    """A job on one node: `started` is the Unix second at which the node first saw it hold a device."""
+
+    job_id: str
+    started: int
+
+
+class RowKey(NamedTuple):
+    """The key of one row of counters: a job and one of its devices."""
+
+    job_id: str
+    started: int
+    device: str
+
+
+def _sum_optional(left: float | None, right: float | None) -> float | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right
+
+
+def _sum_mapping(left: Mapping[Labels, float], right: Mapping[Labels, float]) -> Mapping[Labels, float]:
+    if not left or not right:
+        return left or right
+    total = dict(left)
+    for key, value in right.items():
+        total[key] = total.get(key, 0.0) + value
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was held and what became of it; adds up, and `Usage()` is its zero.
+
+    Σ `state_seconds` = `held_seconds`. A counter that was never measured is None, not 0.
+    """
+
+    held_seconds: float = metric(
+        "gpuwatch_job_held_seconds_total",
+        "Time the job held the device, times its share of it.",
+        kind="counter", default=0.0,
+    )  # fmt: skip
+    busy_seconds: float | None = metric(
+        "gpuwatch_job_busy_seconds_total", "Integral of utilization over the held time.", kind="counter"
+    )
+    memory_byte_seconds: float | None = metric(
+        "gpuwatch_job_memory_byte_seconds_total", "Integral of used device memory.", kind="counter"
+    )
+    tensor_seconds: float | None = metric(
+        "gpuwatch_job_tensor_seconds_total", "Integral of tensor activity.", kind="counter"
+    )
+    energy_unmeasured_seconds: float = metric(
+        "gpuwatch_job_energy_unmeasured_seconds_total",
+        "Held time without a measurement of energy.",
+        kind="counter", default=0.0,
+    )  # fmt: skip
+    state_seconds: Labelled = metric(
+        "gpuwatch_job_state_seconds_total",
+        "Held time by state: working, spinning (reported busy at idle power), idle, unknown (not measured).",
+        "state",
+        kind="counter",
+    )
+    energy_joules: Labelled = metric(
+        "gpuwatch_job_energy_joules_total",
+        "Energy of the job's share of the device, by method of measurement.",
+        "method",
+        kind="counter",
+    )
+    throttled_seconds: Labelled = metric(
+        "gpuwatch_job_throttled_seconds_total",
+        "Held time with clocks held down, by reason.",
+        "reason",
+        kind="counter",
+    )
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.held_seconds + other.held_seconds,
+            _sum_optional(self.busy_seconds, other.busy_seconds),
+            _sum_optional(self.memory_byte_seconds, other.memory_byte_seconds),
+            _sum_optional(self.tensor_seconds, other.tensor_seconds),
+            self.energy_unmeasured_seconds + other.energy_unmeasured_seconds,
+            _sum_mapping(self.state_seconds, other.state_seconds),
+            _sum_mapping(self.energy_joules, other.energy_joules),
+            _sum_mapping(self.throttled_seconds, other.throttled_seconds),
+        )
+
+    @property
+    def joules(self) -> float:
+        """Energy over all methods."""
+        return sum(self.energy_joules.values())
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceUsage:
+    """Where a device's time and energy went since the epoch began; parts sum to `seconds` and `energy_joules`."""
+
+    device: str
+    seconds: float = 0.0
+    energy_joules: Labelled = metric(
+        "gpuwatch_device_energy_joules_total",
+        "Energy of the device as metered since the epoch began, by method.",
+        "method",
+        kind="counter",
+    )
+    held_seconds: float = metric(
+        "gpuwatch_device_held_seconds_total", "Time held by jobs.", kind="counter", default=0.0
+    )
+    unallocated_seconds: float = metric(
+        "gpuwatch_device_unallocated_seconds_total", "Time held by nobody.", kind="counter", default=0.0
+    )
+    unattributed_seconds: float = metric(
+        "gpuwatch_device_unattributed_seconds_total",
+        "Time whose holder is not known.",
+        kind="counter", default=0.0,
+    )  # fmt: skip
+    held_energy_joules: float = metric(
+        "gpuwatch_device_held_energy_joules_total", "Energy while held by jobs.", kind="counter", default=0.0
+    )
+    unallocated_energy_joules: float = metric(
+        "gpuwatch_device_unallocated_energy_joules_total",
+        "Energy while held by nobody.",
+        kind="counter", default=0.0,
+    )  # fmt: skip
+    unattributed_energy_joules: float = metric(
+        "gpuwatch_device_unattributed_energy_joules_total",
+        "Energy whose holder is not known.",
+        kind="counter", default=0.0,
+    )  # fmt: skip
+
+    @property
+    def residual_seconds(self) -> float:
+        """Seconds of the device that no part accounts for; 0 but for rounding."""
+        return self.seconds - self.held_seconds - self.unallocated_seconds - self.unattributed_seconds
+
+    @property
+    def residual_joules(self) -> float:
+        """Joules of the device that no part accounts for; 0 but for rounding."""
+        parts = self.held_energy_joules + self.unallocated_energy_joules + self.unattributed_energy_joules
+        return sum(self.energy_joules.values()) - parts
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """The counters of one job on one device, and whether they can still grow. `seq` grows with each change."""
+
+    key: RowKey
+    usage: Usage
+    share: float
+    basis: str
+    open: bool
+    seq: int
+    last_seen: float
