@@ -6,6 +6,7 @@ does not answer helps nobody.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import signal
@@ -16,7 +17,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
+
+from gpuwatch.errors import Forbidden, Locked, Unavailable
 
 log = logging.getLogger("gpuwatch.service")
 
@@ -57,6 +61,33 @@ class ClockWatch:
             return 0.0
         self.jumps += 1
         return offset - before
+
+
+class PidLock:
+    """A locked file with the pid of its holder; the kernel frees it however the process ends.
+
+    Raises `Forbidden`, `Unavailable` or, naming the holder, `Locked`; `what` is the thing that is locked.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except PermissionError as exc:
+            raise Forbidden(f"{what}: no permission to write {str(path)!r}") from exc
+        except OSError as exc:
+            raise Unavailable(f"{what}: {str(path)!r} cannot be opened; {exc.strerror}") from exc
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            holder = os.pread(self._file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._file)
+            raise Locked(f"{what}: in use by the process {holder}") from exc
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another process have it."""
+        os.close(self._file)
 
 
 def notify(*lines: str) -> bool:

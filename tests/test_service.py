@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuwatch import service
+from gpuwatch.errors import Locked, Unavailable
 
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=50))
@@ -121,3 +122,19 @@ def test_journald_gets_priorities_on_every_line():
     record = logging.LogRecord("x", logging.WARNING, "", 0, "first\nsecond", (), None)
 
     assert service._Priority().format(record) == "<4>first\n<4>second"
+
+
+def test_lock_names_its_holder_and_is_free_when_released(tmp_path):
+    """Another process is told who has it; afterwards it may have it."""
+    lock = service.PidLock(tmp_path / "lock", "ledger 'x'")
+    with pytest.raises(Locked, match=f"^ledger 'x': in use by the process {os.getpid()}$"):
+        service.PidLock(tmp_path / "lock", "ledger 'x'")
+    lock.release()
+
+    service.PidLock(tmp_path / "lock", "ledger 'x'").release()
+
+
+def test_lock_that_cannot_be_opened_says_why(tmp_path):
+    """A missing directory is named, with the reason."""
+    with pytest.raises(Unavailable, match=r"ledger: .*missing/lock' cannot be opened; No such file"):
+        service.PidLock(tmp_path / "missing" / "lock", "ledger")

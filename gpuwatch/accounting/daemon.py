@@ -24,12 +24,11 @@ from gpuwatch import config, hygiene
 from gpuwatch.accounting import landing, metrics
 from gpuwatch.accounting.accountant import Accountant, Collected, Report
 from gpuwatch.accounting.alerts import Policy
-from gpuwatch.accounting.lock import LedgerLock
 from gpuwatch.accounting.metrics import Health
 from gpuwatch.errors import GpuwatchError
 from gpuwatch.ledger.store import Store, open_store, path_of
 from gpuwatch.notifiers.base import Notifier
-from gpuwatch.service import ClockWatch
+from gpuwatch.service import ClockWatch, PidLock
 from gpuwatch.settings import Settings
 from gpuwatch.usage.base import UsageSource
 
@@ -81,7 +80,7 @@ class AccountingDaemon:
         self._failures = 0
         self._health = metrics.at_start()
         self._rendered: tuple[Health, bytes] | None = None
-        self._lock: LedgerLock | None = None
+        self._lock: PidLock | None = None
         self._store: Store | None = None
         self._accountant: Accountant | None = None
         self._scheduler = self._new_scheduler()
@@ -101,7 +100,8 @@ class AccountingDaemon:
         sources: Mapping[str, UsageSource] = _built("usage", settings.accounting.usage, settings)
         notifiers: Mapping[str, Notifier] = _built("notifiers", settings.accounting.notifiers, settings)
         store = self._store = open_store(settings.accounting.ledger)
-        self._lock = LedgerLock(path_of(settings.accounting.ledger))
+        path = path_of(settings.accounting.ledger)
+        self._lock = PidLock(path.with_name(path.name + ".lock"), f"ledger {str(path)!r}")
         policy = Policy(settings.alerts.tolerance_ratio, settings.alerts.floor_device_hours)
         self._accountant = Accountant(store, sources, notifiers, policy, self._stopping)
         self._scheduler.start()

@@ -6,7 +6,6 @@ over a crash as well. A file that cannot be read is set aside, and a new epoch b
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -18,10 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gpuwatch.errors import Forbidden, Locked, Unavailable
+from gpuwatch.errors import Forbidden, Unavailable
 from gpuwatch.meter import Counter as HardwareCounter
 from gpuwatch.meter import DeviceMeter, EnergyMeter, Integral, Pending
 from gpuwatch.model import DeviceUsage, RowKey, Usage
+from gpuwatch.service import PidLock
 
 log = logging.getLogger("gpuwatch.agent")
 
@@ -57,36 +57,27 @@ class StateDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path / "state.json"
-        self._lock = -1
+        self._lock: PidLock | None = None
 
     def __enter__(self) -> StateDirectory:
+        what = f"state directory {str(self.path)!r}"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except PermissionError as exc:
             raise Forbidden(
-                f"state directory {str(self.path)!r}: no permission; run as the user that owns it, or set "
-                "agent.state_directory (--state-directory)"
+                f"{what}: no permission to make it; set agent.state_directory (--state-directory)"
             ) from exc
         except OSError as exc:
-            raise Unavailable(f"state directory {str(self.path)!r}: {exc.strerror}") from exc
-        self._take_lock()
+            raise Unavailable(f"{what}: cannot be made; {exc.strerror}") from exc
+        self._lock = PidLock(self.path / "lock", what)
         return self
-
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._lock)
-            raise Locked(f"state directory {str(self.path)!r}: in use by the process {holder}") from exc
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._lock)
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def load(self, now_boot_id: str) -> State:
         """The saved state, or a new one with a new epoch."""

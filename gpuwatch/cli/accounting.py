@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
 from typing import Annotated
 
 import typer
 
-from gpuwatch import config, service
+from gpuwatch import config
 from gpuwatch.accounting.daemon import AccountingDaemon
+from gpuwatch.cli.daemon import serve
 from gpuwatch.cli.options import ConfigOption, VerboseOption, overrides_of
-from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Settings
 from gpuwatch.web.exposition import base_app
 from gpuwatch.web.server import WebServer
-
-log = logging.getLogger("gpuwatch.accounting")
 
 ROOMS = ("usage", "notifiers")
 
@@ -52,6 +47,17 @@ class Accounting:
         """Look after the clock; about every second, with the monotonic time."""
         self.daemon.tick(now)
 
+    def status(self) -> str:
+        """One line for `systemctl status`."""
+        return self.daemon.status()
+
+    def missed(self, count: int) -> None:
+        """Looks after the clock that came late cost nothing; passes have counters of their own."""
+
+    def reloaded(self, successfully: bool) -> None:
+        """The configuration was read again."""
+        self.daemon.reloaded(successfully)
+
     def __exit__(self, *_: object) -> None:
         self._web.stop()
         self.daemon.stop()
@@ -65,32 +71,7 @@ def accounting(
     verbose: VerboseOption = False,
 ) -> None:
     """Run accounting for the cluster: read usage into the ledger, forecast, alert, serve /metrics."""
-    service.wait_with_hangups()
-    service.set_up_logging(verbose)
     overrides = overrides_of(
         accounting__listen=listen, accounting__ledger=ledger, accounting__interval_seconds=interval
     )
-    settings = config.load(config_file, overrides, ROOMS)
-    stop = service.Stop()
-    restart = False
-
-    def reload() -> None:
-        nonlocal restart
-        try:
-            restart = config.load(config_file, overrides, ROOMS) != settings
-        except ConfigurationError as exc:
-            running.daemon.reloaded(False)
-            for mistake in exc.mistakes:
-                log.error("configuration not reloaded: %s", mistake)
-            return
-        running.daemon.reloaded(True)
-        log.info("configuration reloaded changed=%s", restart)
-        if restart:
-            stop.set()
-
-    with Accounting(settings) as running:
-        log.info("accounting serves %s", running.url)
-        service.run(running.tick, status=running.daemon.status, reload=reload, stop=stop)
-    if restart:
-        # The same process begins anew with the new configuration; everything it knows is in the ledger.
-        os.execv(sys.executable, sys.orig_argv)
+    serve(lambda: config.load(config_file, overrides, ROOMS), Accounting, lambda _settings: 1.0, verbose)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from gpuwatch import config, service
+from gpuwatch import config
 from gpuwatch.agent.agent import Agent
 from gpuwatch.agent.sampler import Sampler
 from gpuwatch.agent.socket import JobSocket
 from gpuwatch.agent.state import StateDirectory
+from gpuwatch.cli.daemon import serve
 from gpuwatch.cli.options import ConfigOption, VerboseOption, overrides_of
-from gpuwatch.errors import ConfigurationError, Unavailable
+from gpuwatch.errors import Unavailable
 from gpuwatch.meter import MeterSettings, StateRule
 from gpuwatch.model import Site
 from gpuwatch.settings import Settings
 from gpuwatch.web.exposition import base_app
 from gpuwatch.web.server import WebServer
 from gpuwatch.web.usage_api import usage_routes
-
-log = logging.getLogger("gpuwatch.agent")
 
 ROOMS = ("devices", "host", "jobs", "sinks")
 
@@ -88,6 +84,18 @@ class Node:
             )
             raise Unavailable(f"no device found, and one is required; {reasons}")
 
+    def status(self) -> str:
+        """One line for `systemctl status`."""
+        return self.agent.status()
+
+    def missed(self, count: int) -> None:
+        """So many ticks have been missed."""
+        self.agent.missed(count)
+
+    def reloaded(self, successfully: bool) -> None:
+        """The configuration was read again."""
+        self.agent.reloaded(successfully)
+
     def __exit__(self, *_: object) -> None:
         self._web.stop()
         self._socket.stop()
@@ -107,41 +115,13 @@ def agent(
     verbose: VerboseOption = False,
 ) -> None:
     """Run the agent of this node: read the devices every second, meter jobs, serve /metrics."""
-    service.wait_with_hangups()
-    service.set_up_logging(verbose)
     overrides = overrides_of(
         site__node=node, agent__listen=listen, agent__state_directory=state_directory, agent__socket=socket,
         agent__require_device=require_device,
     )  # fmt: skip
-    settings = config.load(config_file, overrides, ROOMS)
-    restart = False
-
-    def reload() -> None:
-        nonlocal restart
-        try:
-            changed = config.load(config_file, overrides, ROOMS) != settings
-        except ConfigurationError as exc:
-            node_.agent.reloaded(False)
-            for mistake in exc.mistakes:
-                log.error("configuration not reloaded: %s", mistake)
-            return
-        node_.agent.reloaded(True)
-        log.info("configuration reloaded changed=%s", changed)
-        if changed:
-            restart = True
-            stop.set()
-
-    stop = service.Stop()
-    with Node(settings) as node_:
-        log.info("agent serves %s", node_.url)
-        service.run(
-            node_.tick,
-            interval_seconds=settings.agent.interval_seconds,
-            status=node_.agent.status,
-            reload=reload,
-            missed=node_.agent.missed,
-            stop=stop,
-        )
-    if restart:
-        # The same process begins anew with the new configuration; the counters are on disk.
-        os.execv(sys.executable, sys.orig_argv)
+    serve(
+        lambda: config.load(config_file, overrides, ROOMS),
+        Node,
+        lambda settings: settings.agent.interval_seconds,
+        verbose,
+    )

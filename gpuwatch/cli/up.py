@@ -136,8 +136,8 @@ def _run(settings: Settings, node: Node, accounting: Accounting, demo: Path | No
         service.run(
             tick,
             interval_seconds=settings.agent.interval_seconds,
-            status=node.agent.status,
-            missed=node.agent.missed,
+            status=node.status,
+            missed=node.missed,
         )
     finally:
         if jobs is not None:

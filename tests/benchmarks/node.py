@@ -94,7 +94,7 @@ def start(directory: Path, fake: FakeNvml) -> tuple[subprocess.Popen[str], str]:
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if found := re.search(r"agent serves http://(\S+)", line):
+        if found := re.search(r"serving http://(\S+)", line):
             return process, found[1]
     raise AssertionError("the agent did not start")
 

@@ -41,7 +41,7 @@ def test_it_serves_what_it_reads_and_ends_on_sigterm(tmp_path: Path) -> None:
         config = str(configuration(tmp_path, agent.url))
         process = start("accounting", "--config", config)
         assert process.stderr is not None
-        url = re.search(r"accounting serves (\S+)", process.stderr.readline())
+        url = re.search(r"serving (\S+)", process.stderr.readline())
         assert url is not None
         deadline = time.monotonic() + 20
         while fetched(url[1] + "/-/ready")[0] != 200 and time.monotonic() < deadline:

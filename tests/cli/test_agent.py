@@ -48,7 +48,7 @@ class Running:
         assert process.stderr is not None
         for line in process.stderr:
             self.said += line
-            if found := re.search(r"agent serves (http://\S+)", line):
+            if found := re.search(r"serving (http://\S+)", line):
                 self.url = found[1]
                 return
         raise AssertionError(f"the agent did not start: {self.said}")
