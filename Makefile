@@ -11,7 +11,7 @@ help:
 	@echo "make test      everything: lint, unit, property and integration tests"
 	@echo "make lint      ruff format and check, mypy --strict"
 	@echo "make bench     agent cost on 8 fake GPUs, one JSON object (DURATION=seconds)"
-	@echo "make generate  dashboards and the metrics table from their sources"
+	@echo "make generate  dashboards and the pages of metrics and commands from their sources"
 	@echo "make lock      pin the requirements again"
 
 $(VENV)/python:
@@ -34,8 +34,8 @@ demo: $(VENV)/runtime
 	@exec $(BIN)/gpuwatch up --demo
 
 lint: $(VENV)/dev
-	$(BIN)/ruff format --check gpuwatch client tests grafana
-	$(BIN)/ruff check gpuwatch client tests grafana
+	$(BIN)/ruff format --check gpuwatch client tests grafana docs
+	$(BIN)/ruff check gpuwatch client tests grafana docs
 	$(BIN)/mypy
 
 test: lint
@@ -48,6 +48,7 @@ bench: $(VENV)/dev
 generate: $(VENV)/dev
 	$(BIN)/python grafana/generate.py
 	$(BIN)/gpuwatch metrics --markdown > docs/metrics.md
+	$(BIN)/python docs/generate.py
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml --group dev -o requirements-dev.lock

@@ -11,6 +11,28 @@ from gpuwatch.meter import Holding
 from gpuwatch.model import Allocation, Declared, Estimate, JobKey, Progress, Reading, Scope
 
 LIMIT_WAITING = 10_000
+HOUR_SECONDS = 3600.0
+QUOTA_BYTES_PER_HOUR = 256_000
+
+
+@dataclass(slots=True)
+class Quota:
+    """How much each user may have written to the journal in an hour: it is bounded, and belongs to all."""
+
+    limit_bytes: int = QUOTA_BYTES_PER_HOUR
+    _hour: int = 0
+    _used: dict[int, int] = field(default_factory=dict)
+
+    def take(self, uid: int, size: int, now: float) -> bool:
+        """Whether so much more fits into this hour; counted only where it does. `now` is monotonic."""
+        hour = int(now // HOUR_SECONDS)
+        if hour != self._hour:
+            self._hour, self._used = hour, {}
+        used = self._used.get(uid, 0) + size
+        if used > self.limit_bytes:
+            return False
+        self._used[uid] = used
+        return True
 
 
 @dataclass(slots=True)

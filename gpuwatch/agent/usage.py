@@ -9,14 +9,11 @@ from gpuwatch.agent.registry import Said
 from gpuwatch.model import JobKey, JobRow
 
 
-def row_entry(epoch: str, row: JobRow, model: str) -> dict[str, Any]:
+def row_facts(row: JobRow, model: str) -> dict[str, Any]:
     """A row of counters as the API sends it."""
     usage = row.usage
     return {
-        "type": "row",
-        "epoch": epoch,
         "seq": row.seq,
-        "time": row.last_seen,
         "job_id": row.key.job_id,
         "started": row.key.started,
         "uuid": row.key.device,
@@ -36,21 +33,18 @@ def row_entry(epoch: str, row: JobRow, model: str) -> dict[str, Any]:
     }
 
 
-def event_entry(epoch: str, seq: int, time: float, kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Something that happened, as the API sends it."""
-    return {"type": "event", "epoch": epoch, "seq": seq, "time": time, "kind": kind, **facts}
-
-
-def _progress_entry(epoch: str, job_id: str, key: JobKey | None, said: Said) -> dict[str, Any]:
+def _progress_facts(job_id: str, key: JobKey | None, said: Said) -> dict[str, Any]:
     assert said.progress is not None
-    facts = {
+    return {
+        "seq": said.seq,
+        "time": said.progress.time,
+        "kind": "progress",
         "job_id": job_id,
         "started": key.started if key else None,
         "step": said.progress.step,
         "total": said.progress.total,
         "start_step": said.progress.start_step,
     }
-    return event_entry(epoch, said.seq, said.progress.time, "progress", facts)
 
 
 def usage_document(
@@ -62,14 +56,13 @@ def usage_document(
     limit: int,
 ) -> dict[str, Any]:
     """The whole answer. More than `limit` journal entries come in several answers, oldest first, `more` set."""
-    epoch = head["epoch"]
     document: dict[str, Any] = {**head, "rows": [], "declarations": [], "events": []}
     if len(entries) > limit:
         entries = entries[:limit]
         document.update(more=True, seq=entries[-1]["seq"])
     else:
-        document["rows"] = [_untyped(row_entry(epoch, row, model(row.key.device))) for row in rows]
-        document["events"] = [_untyped(_progress_entry(epoch, *each)) for each in progress]
+        document["rows"] = [row_facts(row, model(row.key.device)) for row in rows]
+        document["events"] = [_progress_facts(*each) for each in progress]
     rooms = {"row": "rows", "declaration": "declarations", "event": "events"}
     for entry in entries:
         document[rooms[entry["type"]]].append(_untyped(entry))

@@ -32,7 +32,7 @@ def merged(*documents):
     held = {}
     for document in documents:
         for row in document["rows"]:
-            key = (row["epoch"], row["job_id"], row["started"], row["uuid"])
+            key = (row.get("epoch", document["epoch"]), row["job_id"], row["started"], row["uuid"])
             held[key] = max(held.get(key, 0.0), row["held_seconds"])
     return held
 
@@ -291,6 +291,30 @@ def test_declaration_counts_for_the_job_of_the_process_that_made_it(node):
     assert (declared.campaign, declared.estimates[0].likely, declared.estimates[0].unit) == ("ft", 7200.0, "s")
     (entry,) = node.agent.since(0)["declarations"]
     assert (entry["job_id"], entry["uid"], entry["channel"]) == ("42", 1000, "socket")
+
+
+def test_one_user_cannot_crowd_the_others_out_of_the_journal(node):
+    """What waits for accounting is bounded, so one user's words are too: per hour, and for that user only."""
+    node.jobs.pids = {PEER.pid: "42", 5: "43"}
+    text = "device-hours=2 campaign=" + "x" * 100
+
+    with pytest.raises(Rejected, match="too much in this hour"):
+        for _ in range(2000):
+            node.agent.handle(PEER, Declare(text=text))
+    node.agent.handle(Peer(5, 1, 1001, 1001), Declare(text=text))
+    node.clock.pass_(3600)
+    node.agent.handle(PEER, Declare(text=text))
+    assert len(node.agent.since(0)["declarations"]) < 1000
+
+
+def test_process_may_start_one_run_at_a_time(node):
+    """A second run of the same process would be charged for the same devices."""
+    node.agent.handle(PEER, StartRun(name="x"))
+    with pytest.raises(Rejected, match="has started a run already"):
+        node.agent.handle(PEER, StartRun(name="y"))
+    node.agent.handle(PEER, EndRun(exit_code=0))
+
+    assert node.agent.handle(PEER, StartRun(name="y"))["job_id"]
 
 
 def test_declaration_for_another_job_is_refused(node):

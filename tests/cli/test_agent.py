@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -220,3 +223,44 @@ def test_changed_configuration_is_taken_over_by_the_same_process(agent: Running,
     again = Running(agent.process)
     assert "oops" in again.said
     again.wait_for(r"^gpuwatch_agent_config_last_reload_successful 1$")
+
+
+FULL_DISK = """
+mount -t tmpfs -o size=256k none {folder}/disk || exit 77
+exec {python} -c 'from gpuwatch.cli import main; main()' agent --config {folder}/gpuwatch.toml
+"""
+
+
+@needs_compiler
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare"), reason="a disk of its own needs root and unshare"
+)
+def test_full_disk_is_said_and_nothing_else_stops(tmp_path: Path, fake: FakeNvml) -> None:
+    """The state's file system is full: metering and /metrics go on, and one metric says that nothing is saved."""
+    (tmp_path / "disk").mkdir()
+    path = configuration(tmp_path)
+    path.write_text(path.read_text().replace(f"{tmp_path}/state", f"{tmp_path}/disk/state"))
+    script = FULL_DISK.format(folder=tmp_path, python=sys.executable)
+    variables = environment(**fake.environment())
+    process = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script], env=variables, stderr=subprocess.PIPE, text=True
+    )
+    running = Running(process)
+    running.wait_for(r"^gpuwatch_agent_state_saved 1$")
+    ballast = Path(f"/proc/{process.pid}/root{tmp_path}/disk/ballast")
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(b"x" * 1024):
+            pass
+    running.wait_for(r"^gpuwatch_agent_state_saved 0$")
+    before = running.wait_for(r"^gpuwatch_job_held_seconds_total")
+    time.sleep(1.0)
+    after = running.wait_for(r"^gpuwatch_job_held_seconds_total")
+    ballast.unlink()
+    running.wait_for(r"^gpuwatch_agent_state_saved 1$")
+
+    assert running.end() == 0
+    held = [
+        float(re.search(r"^gpuwatch_job_held_seconds_total\S+ (\S+)$", page, re.M)[1]) for page in (before, after)
+    ]
+    assert held[1] > held[0]
+    assert running.said.count("cannot be saved") == 1
