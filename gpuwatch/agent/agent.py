@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,8 @@ log = logging.getLogger("gpuwatch.agent")
 
 SAVE_SECONDS = 5.0
 GRACE_SECONDS = 900.0
+# A device that was taken away says nothing any more of the energy of its last job.
+SETTLE_SECONDS = 1800.0
 UNHEALTHY_SECONDS = 60.0
 LIMIT_ENDED_ROWS = 10_000
 ENTRIES_PER_ANSWER = 5_000
@@ -59,7 +61,6 @@ class Agent:
         self._records = Records(self._state.epoch, self._state.seq, journal)
         self._intake = Intake(self._lock, self._registry, self._records, sampler.job_sources, clock)
         self.handle = self._intake.handle
-        self._resume(self._state)
         self._rows: dict[RowKey, JobRow] = {}
         self._ended: dict[RowKey, JobRow] = {}
         self._closing: dict[RowKey, JobRow] = {}
@@ -72,10 +73,14 @@ class Agent:
         self._allocations: tuple[Allocation, ...] = ()
         self._health = AgentHealth()
         self.snapshot: Snapshot | None = None
+        self._resume(self._state)
 
     def _resume(self, state: State) -> None:
-        self._meter.resume(state.rows, state.devices, state.meters)
+        usage = {key: row.usage for key, row in state.rows.items()}
+        self._meter.resume(usage, state.devices, state.meters)
         self._registry.restore(state.registry)
+        for key, row in state.rows.items():
+            (self._rows if row.open else self._closing)[key] = replace(row, seq=self._records.next_seq())
 
     def tick(self, now: float) -> Snapshot:
         """Read, meter, publish. Raises only `RestartRequired`."""
@@ -114,10 +119,9 @@ class Agent:
         self._meter.advance(now, sample.readings, holdings, unknown, self._natures)
         shares = {holding.row: (holding.share, holding.basis) for holding in holdings}
         self._update_rows(shares, wall)
-        if all(each is not None for each in sample.jobs.values()):
-            alive = frozenset().union(*(each.alive for each in sample.jobs.values() if each is not None))
-            self._end_runs(alive, wall)
-            self._close(self._registry.ended(alive | frozenset(self._registry.runs), now), wall)
+        alive = self._registry.see(sample.jobs)
+        self._end_runs(alive, wall)
+        self._close(self._registry.ended(alive | set(self._registry.runs), now), wall)
         self._settle(wall)
         self._note_xids(sample.readings, wall)
 
@@ -130,10 +134,13 @@ class Agent:
         for key in changed or ():
             before = self._closing.get(key) or self._rows.get(key)
             share, basis = shares.get(key) or ((before.share, before.basis) if before else (0.0, "holders"))
-            row = JobRow(key, self._meter.rows[key], share, basis, key not in self._closing, seq, wall)
-            (self._rows if row.open else self._closing)[key] = row
+            usage = self._meter.rows[key]
+            if before is not None and not before.open:
+                self._closing[key] = replace(before, usage=usage, seq=seq)
+            else:
+                self._rows[key] = JobRow(key, usage, share, basis, True, seq, wall)
 
-    def _end_runs(self, alive: frozenset[str], wall: float) -> None:
+    def _end_runs(self, alive: Collection[str], wall: float) -> None:
         for job_id in [job_id for job_id in self._registry.runs if job_id not in alive]:
             del self._registry.runs[job_id]
             self._records.note(wall, "run_ended", job_id=job_id, exit_code=None)
@@ -146,7 +153,7 @@ class Agent:
 
     def _settle(self, wall: float) -> None:
         """Put ended jobs into the journal once no reading can change them any more."""
-        for key in [key for key in self._closing if self._meter.settled(key)]:
+        for key in [key for key, row in self._closing.items() if self._is_final(row, wall)]:
             row = self._closing.pop(key)
             row = self._ended[key] = replace(row, open=False, seq=self._records.next_seq())
             self._records.keep("row", wall, row_facts(row, self._model(key.device)))
@@ -155,6 +162,9 @@ class Agent:
             self._forget(key)
         while len(self._ended) > LIMIT_ENDED_ROWS:
             self._forget(next(iter(self._ended)))
+
+    def _is_final(self, row: JobRow, wall: float) -> bool:
+        return self._meter.settled(row.key) or wall - row.last_seen > SETTLE_SECONDS
 
     def _forget(self, key: RowKey) -> None:
         del self._ended[key]
@@ -197,7 +207,7 @@ class Agent:
     def _current_state(self, now: float) -> State:
         return State(
             self._state.epoch, self._state.boot_id, now, self._records.seq,
-            self._meter.rows, self._meter.devices, self._meter.state(), self._registry.document(),
+            {**self._closing, **self._rows}, self._meter.devices, self._meter.state(), self._registry.document(),
         )  # fmt: skip
 
     def _publish(self, sample: Sample, wall: float) -> Snapshot:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -82,6 +82,7 @@ class Registry:
     def __init__(self) -> None:
         self.open: dict[str, OpenJob] = {}
         self.runs: dict[str, Run] = {}
+        self._source: dict[str, str] = {}
         self._said: dict[str, Said] = {}
         self._over: dict[JobKey, Said] = {}
         self._last_started: dict[str, int] = {}
@@ -107,7 +108,22 @@ class Registry:
         job = self.open[job_id] = OpenJob(JobKey(job_id, started), now, linger_seconds)
         return job
 
-    def ended(self, alive: frozenset[str], now: float) -> list[JobKey]:
+    def see(self, jobs: Mapping[str, JobsReading | None]) -> set[str]:
+        """The jobs and runs that may still live, by what their own sources say now.
+
+        A job lives while the source that knew it last lists it, or does not answer: a source that is down
+        neither ends its jobs nor keeps those of others.
+        """
+        for source, told in jobs.items():
+            for job_id in _listed(told):
+                self._source[job_id] = source
+        known = {*self.open, *self.runs}
+        self._source = {job_id: source for job_id, source in self._source.items() if job_id in known}
+        listed = set().union(*(_listed(told) for told in jobs.values()))
+        silent = {source for source, told in jobs.items() if told is None}
+        return listed | {job_id for job_id in known if silent and self._source.get(job_id) in {*silent, None}}
+
+    def ended(self, alive: Collection[str], now: float) -> list[JobKey]:
         """Jobs that hold nothing, are not alive, and have lingered long enough; they are closed by this."""
         gone = [
             job
@@ -182,6 +198,10 @@ class Registry:
         for job_id, said in document.get("said", {}).items():
             self._said[job_id] = _said(said)
         self._last_started.update(document.get("last_started", {}))
+
+
+def _listed(told: JobsReading | None) -> set[str]:
+    return {*told.alive, *(allocation.job_id for allocation in told.allocations)} if told is not None else set()
 
 
 def _trim(known: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from gpuwatch.errors import Forbidden, Unavailable
 from gpuwatch.meter import Counter as HardwareCounter
 from gpuwatch.meter import DeviceMeter, EnergyMeter, Integral, Pending
-from gpuwatch.model import DeviceUsage, RowKey, Usage
+from gpuwatch.model import DeviceUsage, JobRow, RowKey, Usage
 from gpuwatch.service import PidLock
 
 log = logging.getLogger("gpuwatch.agent")
@@ -39,13 +39,13 @@ def boot_id(procfs: str = "/proc") -> str:
 
 @dataclass(slots=True)
 class State:
-    """What is saved. `jobs`, `runs`, `declared` are the registry's own documents."""
+    """What is saved: the counters of jobs that are not over, and all that it takes to go on from them."""
 
     epoch: str
     boot_id: str
     monotonic: float = 0.0
     seq: int = 0
-    rows: dict[RowKey, Usage] = field(default_factory=dict)
+    rows: dict[RowKey, JobRow] = field(default_factory=dict)
     devices: dict[str, DeviceUsage] = field(default_factory=dict)
     meters: dict[str, DeviceMeter] = field(default_factory=dict)
     registry: dict[str, Any] = field(default_factory=dict)
@@ -128,7 +128,7 @@ def encode(state: State) -> bytes:
         "boot_id": state.boot_id,
         "monotonic": state.monotonic,
         "seq": state.seq + SEQ_RESERVE,
-        "rows": [[*row, _plain(usage)] for row, usage in state.rows.items()],
+        "rows": [_row_document(row) for row in state.rows.values()],
         "devices": [_plain(usage) for usage in state.devices.values()],
         "meters": {uid: _meter_document(meter) for uid, meter in state.meters.items()},
         "registry": state.registry,
@@ -144,10 +144,7 @@ def _from_document(document: Mapping[str, Any]) -> State:
         boot_id=str(document["boot_id"]),
         monotonic=float(document["monotonic"]),
         seq=int(document["seq"]),
-        rows={
-            RowKey(str(job), int(started), str(uid)): Usage(**usage)
-            for job, started, uid, usage in document["rows"]
-        },
+        rows={row.key: row for row in map(_row, document["rows"])},
         devices={usage["device"]: DeviceUsage(**usage) for usage in document["devices"]},
         meters={uid: _meter(meter) for uid, meter in document["meters"].items()},
         registry=dict(document["registry"]),
@@ -157,6 +154,16 @@ def _from_document(document: Mapping[str, Any]) -> State:
 def _plain(value: Usage | DeviceUsage) -> dict[str, Any]:
     plain = {each.name: getattr(value, each.name) for each in fields(value)}
     return {name: dict(each) if isinstance(each, Mapping) else each for name, each in plain.items()}
+
+
+def _row_document(row: JobRow) -> dict[str, Any]:
+    return {**{each.name: getattr(row, each.name) for each in fields(row)}, "usage": _plain(row.usage)}
+
+
+def _row(document: Mapping[str, Any]) -> JobRow:
+    job_id, started, uid = document["key"]
+    key = RowKey(str(job_id), int(started), str(uid))
+    return JobRow(**{**document, "key": key, "usage": Usage(**document["usage"])})
 
 
 def _pairs(shares: Mapping[RowKey, float]) -> list[list[Any]]:

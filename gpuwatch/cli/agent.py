@@ -22,6 +22,8 @@ from gpuwatch.web.server import WebServer
 from gpuwatch.web.usage_api import usage_routes
 
 ROOMS = ("devices", "host", "jobs", "sinks")
+# Also where readings are far apart, the loop that feeds the watchdog does not wait longer for a source.
+LONGEST_WAIT_SECONDS = 5.0
 
 
 def _meter_settings(settings: Settings) -> MeterSettings:
@@ -42,7 +44,10 @@ class Node:
             name: {each: config.build(name, each, settings) for each in getattr(room, name)} for name in ROOMS
         }
         sampler = Sampler(
-            sources["devices"], sources["host"], sources["jobs"], deadline_seconds=0.8 * room.interval_seconds
+            sources["devices"],
+            sources["host"],
+            sources["jobs"],
+            deadline_seconds=min(0.8 * room.interval_seconds, LONGEST_WAIT_SECONDS),
         )
         self._directory = StateDirectory(room.state_directory)
         self._directory.__enter__()

@@ -113,7 +113,7 @@ def _print_table(views: Sequence[JobView]) -> None:
     from gpuwatch.cli.job_views import HEAD
 
     if not views:
-        print("No job in the ledger yet.")
+        print("No job in the ledger yet: a job comes here once it has held a device.")
         return
     rows = [view.cells() for view in views]
     if not sys.stdout.isatty():

@@ -116,6 +116,27 @@ def test_sequence_numbers_grow_over_a_crash(node):
     assert {row["job_id"] for row in node.agent.since(seq)["rows"]} == {"42"}
 
 
+@pytest.mark.parametrize("life", ["restart", "crash"])
+def test_job_that_ended_while_the_agent_was_down_is_told_once_it_is_up(node, life):
+    """Its counters are those of the last look; it is closed, journaled, and lost to nobody."""
+    node.jobs.holders = {"fake:0": "42", "fake:1": "42"}
+    node.tick(3)
+    node.jobs.holders = {"fake:0": "42"}
+    node.tick(10)
+    node.jobs.holders = {}
+    node.clock.pass_(60)
+    getattr(node, life)()
+    node.tick(3)
+
+    rows = {row["uuid"]: row for row in node.agent.since(0)["rows"]}
+    assert {uid: row["open"] for uid, row in rows.items()} == {"fake:0": False, "fake:1": False}
+    assert rows["fake:1"]["held_seconds"] == pytest.approx(3)
+    assert rows["fake:0"]["held_seconds"] == pytest.approx(13, abs=6)
+    node.restart()
+    node.tick(3)
+    assert len(node.agent.since(0)["rows"]) == 2
+
+
 def test_holder_that_changed_while_the_agent_was_down_is_unattributed(node):
     """Nobody watched: neither the old nor the new holder is charged for the gap."""
     node.jobs.holders = {"fake:0": "42"}
@@ -178,6 +199,22 @@ def test_lost_device_leaves_the_others_alone_and_returns(node):
     assert lost.sources["fake"].up
     assert set(back.readings) == {"fake:0", "fake:1"}
     assert [row.usage.joules for row in back.rows.values()] == [pytest.approx(6 * 300)] * 2
+
+
+def test_job_that_ended_with_its_device_lost_gets_its_energy_and_keeps_its_end(node):
+    """The counter speaks after the end: the row comes once more, with the energy and not with a later end."""
+    node.jobs.holders = {"fake:0": "42"}
+    node.tick(5)
+    node.devices.lost = {"fake:0"}
+    node.tick(3)
+    node.jobs.holders = {}
+    (ended,) = node.tick(2).rows.values()
+    node.devices.lost = set()
+    (settled,) = node.tick(20).rows.values()
+
+    assert (ended.open, settled.open, settled.last_seen) == (False, False, ended.last_seen)
+    assert settled.usage.joules == pytest.approx(settled.usage.held_seconds * 300)
+    assert settled.usage.held_seconds == pytest.approx(8, abs=1)
 
 
 def test_hanging_device_is_absent_and_holds_up_nothing(tmp_path):

@@ -130,6 +130,26 @@ def test_lost_device_that_nobody_claims_is_unknown_and_not_free():
     assert unknown == {D0}
 
 
+def test_source_that_is_down_keeps_its_own_jobs_and_no_others():
+    """What slurm knew lives on while slurm is silent; what local does not list any more has ended."""
+    registry = Registry()
+    hold(registry, 0, claim("42"), claim("user:x", D1))
+    registry.see({"slurm": JobsReading((claim("42"),)), "local": JobsReading((claim("user:x", D1),))})
+
+    alive = registry.see({"slurm": None, "local": JobsReading()})
+    assert registry.ended(alive, 1) == [JobKey("user:x", 1000)]
+    assert registry.ended(registry.see({"slurm": JobsReading(), "local": None}), 2) == [JobKey("42", 1000)]
+
+
+def test_job_of_no_known_source_lives_while_any_is_silent():
+    """After a restart nobody has said yet whose job it is."""
+    registry = Registry()
+    hold(registry, 0, claim("42"))
+
+    assert registry.see({"slurm": None, "local": JobsReading()}) == {"42"}
+    assert registry.see({"slurm": JobsReading(), "local": JobsReading()}) == set()
+
+
 def test_made_up_jobs_do_not_grow_without_bound():
     """Anybody can talk about any number of jobs; the oldest are forgotten."""
     registry = Registry()

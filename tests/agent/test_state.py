@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gpuwatch.agent.state import SEQ_RESERVE, State, StateDirectory, encode
 from gpuwatch.errors import Locked, Unavailable
 from gpuwatch.meter import Holding, Meter
-from gpuwatch.model import JobKey, Reading
+from gpuwatch.model import JobKey, JobRow, Reading
 
 D = "demo:0"
 
@@ -33,7 +33,8 @@ def metered(script):
 
 def state_of(meter, **more):
     facts = {"epoch": "0123456789ab", "boot_id": "b", "monotonic": 5.0, "seq": 7, "registry": {"open": []}} | more
-    return State(rows=meter.rows, devices=meter.devices, meters=meter.state(), **facts)
+    rows = {key: JobRow(key, usage, 0.5, "shard", True, 3, 4.0) for key, usage in meter.rows.items()}
+    return State(rows=rows, devices=meter.devices, meters=meter.state(), **facts)
 
 
 optional = st.none() | st.floats(0, 1000)

@@ -106,7 +106,7 @@ def test_old_jobs_are_left_out(ledger: str, capsys: pytest.CaptureFixture[str]) 
     """`--days` says how far back."""
     jobs(ledger=ledger, days=0.0)
 
-    assert "No job in the ledger yet." in printed(capsys)
+    assert "No job in the ledger yet: a job comes here once it has held a device." in printed(capsys)
 
 
 def test_the_table_of_the_demo_is_the_same(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
