@@ -101,8 +101,10 @@ def _serve(server: _Server, bound: socket.socket) -> None:
 
 async def _serve_until_it_ends(server: _Server, bound: socket.socket) -> None:
     await server.serve(sockets=[bound])
-    # uvicorn leaves open what outlasted the time it gave, and what was being accepted when it closed.
-    for _ in range(3):
+    # Told to end while it starts, uvicorn returns with everything open; else what outlasted the time it gave.
+    for listening in getattr(server, "servers", ()):
+        listening.close()
+    for _ in range(5):
         await asyncio.sleep(0.01)
         for connection in list(server.server_state.connections):
             if connection.transport is not None:
