@@ -206,9 +206,11 @@ class DemoDevices:
         self._silicon = {
             device.uid: Silicon(device.uid, device.index == settings.hot_device) for device in self._devices
         }
+        self._began: float | None = None
 
     def scan(self, now: float) -> Sequence[Device]:
         """All devices, also the one that is lost now."""
+        self._began = now if self._began is None else self._began
         return self._devices
 
     def read(self, device: Device, now: float) -> Reading:
@@ -226,5 +228,7 @@ class DemoDevices:
         """Nothing is held."""
 
     def _lost(self, now: float) -> bool:
+        """Towards the end of each period since the first scan, so that whoever looks sees the device work first."""
         every = self._settings.lost_every_seconds
-        return now % every >= every - self._settings.lost_seconds
+        since = now - (now if self._began is None else self._began)
+        return since % every >= every - self._settings.lost_seconds

@@ -236,6 +236,7 @@ def test_one_device_is_lost_for_a_while_and_returns(tmp_path: Path) -> None:
         except Unavailable:
             lost.append(second)
 
+    assert lost[0] == 100
     assert len(lost) == 40
     assert sum(after - before > 1 for before, after in pairwise(lost)) == 1
     assert len(source.scan(START)) == 8
