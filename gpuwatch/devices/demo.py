@@ -228,7 +228,7 @@ class DemoDevices:
         """Nothing is held."""
 
     def _lost(self, now: float) -> bool:
-        """Towards the end of each period since the first scan, so that whoever looks sees the device work first."""
+        """Towards the end of each period since the first scan: whoever looks sees the device work first."""
         every = self._settings.lost_every_seconds
         since = now - (now if self._began is None else self._began)
         return since % every >= every - self._settings.lost_seconds
