@@ -296,3 +296,15 @@ def test_row_is_settled_once_its_energy_is_known():
     assert not waiting
     assert meter.settled(row(A))
     assert meter.rows[row(A)].energy_joules == {"counter": pytest.approx(100)}
+
+
+def test_device_without_throttle_counters_remembers_no_holders_for_them():
+    """A thousand jobs on a device that never says why it is slow leave nothing behind."""
+    meter = Meter()
+    for second in range(1000):
+        job = JobKey(f"job{second}", second)
+        meter.advance(second, {D: reading(second, 100, utilization=0.5)}, [holding(job)], (), NATURE)
+
+    (device,) = meter.state().values()
+    assert device.throttle_since == {}
+    assert len(device.energy.pending.seconds) + len(device.busy.since) + len(device.memory.since) == 0

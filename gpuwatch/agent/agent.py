@@ -135,7 +135,10 @@ class Agent:
             before = self._closing.get(key) or self._rows.get(key)
             share, basis = shares.get(key) or ((before.share, before.basis) if before else (0.0, "holders"))
             usage = self._meter.rows[key]
-            if before is not None and not before.open:
+            if before is None and self._registry.key_of(key.job_id) != (key.job_id, key.started):
+                # A job that is over and told: what comes now comes too late.
+                self._meter.forget(key)
+            elif before is not None and not before.open:
                 self._closing[key] = replace(before, usage=usage, seq=seq)
             else:
                 self._rows[key] = JobRow(key, usage, share, basis, True, seq, wall)

@@ -103,6 +103,7 @@ class DeviceMeter:
             self.busy.since,
             self.memory.since,
             self.tensor.since,
+            self.throttle_since,
         )
         return row not in self.shares and not any(row in since for since in waiting)
 
@@ -294,7 +295,7 @@ def _book_throttle(
     now: float, meter: DeviceMeter, reading: Reading | None, held: Shares, booked: dict[RowKey, Booking]
 ) -> None:
     add(meter.throttle_since, held)
-    if reading is None or not reading.throttle_seconds:
+    if reading is None:
         return
     since, meter.throttle_since = meter.throttle_since, {}
     for reason, value in reading.throttle_seconds.items():

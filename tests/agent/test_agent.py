@@ -217,6 +217,20 @@ def test_job_that_ended_with_its_device_lost_gets_its_energy_and_keeps_its_end(n
     assert settled.usage.held_seconds == pytest.approx(8, abs=1)
 
 
+def test_energy_that_comes_after_a_job_was_given_up_opens_it_no_more(node):
+    """The device was away for an hour: the job was closed without it, and stays closed."""
+    node.jobs.holders = {"fake:0": "42"}
+    node.tick(5)
+    node.devices.lost = {"fake:0"}
+    node.tick(2)
+    node.jobs.holders = {}
+    node.tick(60, seconds=60)
+    node.devices.lost = set()
+    node.tick(10)
+
+    assert [row["open"] for row in node.agent.since(0)["rows"]] == [False]
+
+
 def test_hanging_device_is_absent_and_holds_up_nothing(tmp_path):
     """A call that does not return: the others are read every tick, the device comes back by itself."""
     node = FakeNode(tmp_path / "state", deadline=0.1)
