@@ -153,8 +153,10 @@ def run(
     notify("STOPPING=1")
 
 
-def wait_with_hangups() -> None:
-    """Ignore SIGHUP until `run` listens to it: a reload that comes during the start must not end the process."""
+def listen_from_the_start(stop: Stop) -> None:
+    """Until `run` listens: an early SIGTERM or SIGINT ends it before its first tick, a SIGHUP does nothing."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 

@@ -17,7 +17,7 @@ from gpuwatch.agent.registry import Registry, claims
 from gpuwatch.agent.sampler import Clock, Round, Sample, Sampler, Worker
 from gpuwatch.agent.state import State, StateDirectory, boot_id, encode
 from gpuwatch.agent.usage import row_facts, usage_document
-from gpuwatch.errors import Unavailable
+from gpuwatch.errors import Rejected, Unavailable
 from gpuwatch.meter import Meter, MeterSettings, Nature
 from gpuwatch.model import AgentHealth, Allocation, JobKey, JobRow, Labels, Reading, RowKey, Site, Snapshot
 from gpuwatch.service import ClockWatch
@@ -59,7 +59,7 @@ class Agent:
         self._state = directory.load(boot_id(site.procfs))
         journal = Journal(directory.path / "journal.jsonl")
         self._records = Records(self._state.epoch, self._state.seq, journal)
-        self._intake = Intake(self._lock, self._registry, self._records, sampler.job_sources, clock)
+        self._intake = Intake(site, self._lock, self._registry, self._records, sampler.job_sources, clock)
         self.handle = self._intake.handle
         self._rows: dict[RowKey, JobRow] = {}
         self._ended: dict[RowKey, JobRow] = {}
@@ -194,7 +194,12 @@ class Agent:
         if self._records.urgent or now - self._saved_at >= SAVE_SECONDS:
             self._saved_at, self._records.urgent = now, False
             document, self._writing = encode(self._current_state(now)), Round(["state"])
-            self._writer.ask(self._writing, lambda: self._directory.write(document))
+            self._writer.ask(self._writing, lambda: self._write(document))
+
+    def _write(self, document: bytes) -> None:
+        # First what the state has forgotten, then the state that has forgotten it.
+        self._records.journal.sync()
+        self._directory.write(document)
 
     @property
     def saving(self) -> bool:
@@ -249,7 +254,7 @@ class Agent:
         self._writer.stop()
         with self._lock:
             try:
-                self._directory.write(encode(self._current_state(self._clock.monotonic())))
+                self._write(encode(self._current_state(self._clock.monotonic())))
             except Unavailable as exc:
                 log.error("%s", exc)
         self._sampler.close()
@@ -271,8 +276,11 @@ class Agent:
         return usage_document(head, rows, entries, progress, self._model, ENTRIES_PER_ANSWER)
 
     def acknowledge(self, seq: int) -> None:
-        """The reader has everything up to `seq`: forget what is over."""
+        """The reader has everything up to `seq`: forget what is over. `Rejected` for a number not given yet."""
         with self._lock:
+            if seq > self._records.seq:
+                # A reader of an earlier life, or a liar: what it has is not what is here.
+                raise Rejected(f"ack: seq {seq} was not given yet; there is: {self._records.seq}")
             self._records.journal.acknowledge(seq)
 
     def healthy(self) -> bool:

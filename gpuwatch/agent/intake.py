@@ -15,6 +15,7 @@ from gpuwatch.declaration import Declaration, estimates, parse
 from gpuwatch.errors import Forbidden, Rejected
 from gpuwatch.hygiene import label
 from gpuwatch.jobs.base import JobSource, Run
+from gpuwatch.model import Site
 
 # What an entry of the journal takes beside the words in it; a run has two.
 ENTRY_BYTES = 200
@@ -26,12 +27,14 @@ class Intake:
 
     def __init__(
         self,
+        site: Site,
         lock: AbstractContextManager[Any],
         registry: Registry,
         records: Records,
         jobs: Mapping[str, JobSource],
         clock: Clock,
     ) -> None:
+        self._site = site
         self._lock = lock
         self._registry = registry
         self._records = records
@@ -49,7 +52,7 @@ class Intake:
             return self._declare(peer, message)
         if isinstance(message, ReportProgress):
             return self._report(peer, message)
-        return {}
+        return {"cluster": self._site.cluster, "node": self._site.node}
 
     def runs(self) -> Mapping[str, Run]:
         """The runs of this moment."""

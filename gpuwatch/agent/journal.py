@@ -1,7 +1,8 @@
 """What the agent must not lose before accounting has it: ended jobs, declarations, events. A file of JSON lines.
 
-Appended and synced one entry at a time; forgotten when acknowledged; bounded by bytes and age, and what is
-given up is counted. Only offsets are kept in memory.
+An entry is handed to the kernel when it is appended, so that it survives a kill, and is on the disk after the next
+`sync`, which the agent's writer calls before it saves a state that has forgotten what the journal keeps. Forgotten
+when acknowledged; bounded by bytes and age, and what is given up is counted. Only offsets are kept in memory.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gpuwatch.errors import Unavailable
 from gpuwatch.model import Labels
 
 log = logging.getLogger("gpuwatch.agent")
@@ -40,7 +43,7 @@ class Journal:
         self._entries: deque[_Entry] = deque()
         self._unsaved: deque[bytes] = deque()
         self._end = 0
-        self._refused = False
+        self._refused = self._unsynced = False
         self.dropped: dict[Labels, float] = {}
         self._read_index()
 
@@ -99,14 +102,26 @@ class Journal:
         return True
 
     def _write(self, line: bytes) -> None:
-        with self._path.open("ab") as file:
-            try:
+        try:
+            with self._path.open("ab") as file:
                 file.write(line)
-                file.flush()
-                os.fdatasync(file.fileno())
-            except OSError:
+        except OSError:
+            if self._path.exists():
                 os.truncate(self._path, self._end)
-                raise
+            raise
+        self._unsynced = True
+
+    def sync(self) -> None:
+        """Have all that was appended on the disk; for any thread, and without the lock, as it may take long."""
+        if not self._unsynced:
+            return
+        self._unsynced = False
+        try:
+            with self._path.open("rb") as file:
+                os.fdatasync(file.fileno())
+        except OSError as exc:
+            self._unsynced = True
+            raise Unavailable(f"journal {str(self._path)!r}: cannot be synced; {exc.strerror}") from exc
 
     def entries(self, since: int, limit: int) -> Iterator[Mapping[str, Any]]:
         """At most `limit` entries with a sequence number above `since`, in order; also those not on disk yet."""
@@ -116,15 +131,15 @@ class Journal:
                 for entry in wanted:
                     file.seek(entry.offset)
                     yield json.loads(file.read(entry.length))
-        for line in list(self._unsaved)[: limit - len(wanted)]:
-            entry = json.loads(line)
-            if entry["seq"] > since:
-                yield entry
+        unsaved = (json.loads(line) for line in list(self._unsaved))
+        yield from islice((entry for entry in unsaved if entry["seq"] > since), limit - len(wanted))
 
     def acknowledge(self, seq: int) -> None:
         """Forget entries up to and with `seq`; the file is rewritten when half of it is not needed any more."""
         while self._entries and self._entries[0].seq <= seq:
             self._entries.popleft()
+        while self._unsaved and json.loads(self._unsaved[0])["seq"] <= seq:
+            self._unsaved.popleft()
         self._compact()
 
     def _expire(self, now: float) -> None:

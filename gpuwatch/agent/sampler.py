@@ -150,10 +150,11 @@ class Health:
             log.info("source is up again source=%s", self.source)
         self.up, self.seconds, self.last_success, self.message = True, seconds, now, ""
 
-    def failed(self, message: str) -> None:
-        """The source could not be read."""
+    def failed(self, message: str, error: Exception | None = None) -> None:
+        """The source could not be read; an error that no source should raise is logged with where it came from."""
         if self.up is not False or self.message != message:
-            log.warning("source is down source=%s reason=%s", self.source, message)
+            bug = error if not isinstance(error, GpuwatchError) else None
+            log.warning("source is down source=%s reason=%s", self.source, message, exc_info=bug)
         self.up, self.message = False, message
 
     def reject(self, reasons: Mapping[str, int]) -> None:
@@ -240,16 +241,23 @@ class Sampler:
             answer = answers.get(f"scan {name}")
             self._next_scan[name] = now + RESCAN_SECONDS
             if answer is None:
-                self.health[name].failed("a scan of the devices does not return")
+                self._not_scanned(name, "a scan of the devices does not return")
             elif answer.error is not None:
                 _raise_fatal(answer.error)
-                self.health[name].failed(_message(answer.error))
+                self._not_scanned(name, _message(answer.error), answer.error)
+            elif not answer.value:
+                self._not_scanned(name, "there is no device")
             else:
                 self._list(name, answer.value, now)
                 self._next_scan[name] = now + SCAN_SECONDS
         for uid in [uid for uid, listed in self._listed.items() if now - listed.seen > FORGET_SECONDS]:
             self._crew.dismiss(f"read {uid}")
             del self._listed[uid]
+
+    def _not_scanned(self, name: str, message: str, error: Exception | None = None) -> None:
+        """A source with devices is judged by what reading them says, once; one without has nothing else to say."""
+        if all(listed.source != name for listed in self._listed.values()):
+            self.health[name].failed(message, error)
 
     def _list(self, source: str, devices: Iterable[Device], now: float) -> None:
         for device in devices:
@@ -276,7 +284,7 @@ class Sampler:
             return None
         if answer.error is not None:
             _raise_fatal(answer.error)
-            health.failed(_message(answer.error))
+            health.failed(_message(answer.error), answer.error)
             return None
         health.succeeded(wall, answer.seconds)
         return answer.value
@@ -306,7 +314,7 @@ class Sampler:
         if good:
             self.health[source].succeeded(wall, max(answer.seconds for answer in good))
         elif errors:
-            self.health[source].failed(_message(errors[0]))
+            self.health[source].failed(_message(errors[0]), errors[0])
         else:
             self.health[source].failed(f"no device answers within {self._deadline_seconds:g} s")
         if len(good) < len(told):

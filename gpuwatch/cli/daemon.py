@@ -48,10 +48,10 @@ def serve(
     verbose: bool,
 ) -> None:
     """Run the daemon until a signal ends it; with a valid new configuration it begins anew on SIGHUP."""
-    service.wait_with_hangups()
+    stop = service.Stop()
+    service.listen_from_the_start(stop)
     service.set_up_logging(verbose)
     settings = load()
-    stop = service.Stop()
     changed = False
 
     def reload() -> None:

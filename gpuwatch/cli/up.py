@@ -7,8 +7,8 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,43 +79,40 @@ def _directory(given: Path | None, demo: bool) -> Iterator[Path]:
     yield directory.resolve()
 
 
-def _settings(config_file: Path | None, directory: Path, demo: bool, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Overrides of the configuration: with a configuration file it decides where things are, else `directory`."""
-    if demo:
-        return {**_local(directory), **_demo(directory), **options}
-    if config_file is not None or config.DEFAULT_PATH.exists():
-        return dict(options)
-    return {**_local(directory), **options}
-
-
 def up(
     demo: Annotated[
         bool, typer.Option("--demo", help="Simulated accelerators and jobs: see it work now.")
     ] = False,
     config_file: ConfigOption = None,
     state_directory: Annotated[
-        Path | None, typer.Option(help="Where everything is kept (default: ~/.local/state/gpuwatch).")
+        Path | None,
+        typer.Option(help="Keep everything here (default: as configured, else ~/.local/state/gpuwatch)."),
     ] = None,
     agent_listen: Annotated[str | None, typer.Option(help="Address of the agent, HOST:PORT.")] = None,
     accounting_listen: Annotated[str | None, typer.Option(help="Address of accounting, HOST:PORT.")] = None,
     verbose: VerboseOption = False,
 ) -> None:
     """Run agent and accounting on this one machine: no server, no configuration needed."""
-    service.wait_with_hangups()
+    stop = service.Stop()
+    service.listen_from_the_start(stop)
     service.set_up_logging(verbose)
     options = overrides_of(agent__listen=agent_listen, accounting__listen=accounting_listen)
-    with _directory(state_directory, demo) as directory:
-        overrides = _settings(config_file, directory, demo, options)
+    configured = config_file is not None or config.DEFAULT_PATH.exists()
+    with ExitStack() as stack:
+        overrides = options
+        if demo or state_directory is not None or not configured:
+            directory = stack.enter_context(_directory(state_directory, demo))
+            overrides = {**_local(directory), **(_demo(directory) if demo else {}), **options}
         settings = config.load(config_file, overrides, ROOMS)
         with Node(settings) as node:
             reading = config.load(config_file, {**overrides, "usage.agents.urls": [node.url]}, ROOMS)
             with Accounting(reading) as accounting:
-                _run(reading, node, accounting, directory if demo else None)
+                _run(reading, node, accounting, directory if demo else None, stop)
     if demo:
         print("\nThe demo has ended and left nothing behind.", flush=True)
 
 
-def _run(settings: Settings, node: Node, accounting: Accounting, demo: Path | None) -> None:
+def _run(settings: Settings, node: Node, accounting: Accounting, demo: Path | None, stop: service.Stop) -> None:
     jobs = DemoJobs(scenario(demo / "driver", settings.agent.socket), demo / "logs") if demo else None
     table_at = time.monotonic() + TABLE_SECONDS / 2
 
@@ -138,6 +135,7 @@ def _run(settings: Settings, node: Node, accounting: Accounting, demo: Path | No
             interval_seconds=settings.agent.interval_seconds,
             status=node.status,
             missed=node.missed,
+            stop=stop,
         )
     finally:
         if jobs is not None:

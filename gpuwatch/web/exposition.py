@@ -110,7 +110,7 @@ class Exposition:
 
     def _failed(self, exc: Exception) -> None:
         if not self._failing:
-            _log.error("metrics cannot be rendered error=%s", hygiene.log(repr(exc)))
+            _log.error("metrics cannot be rendered error=%s", hygiene.log(repr(exc)), exc_info=exc)
         self._failing = True
 
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from gpuwatch.agent.messages import Declare, EndRun, ReportProgress, StartRun
+from gpuwatch.agent.messages import Declare, EndRun, Ping, ReportProgress, StartRun
 from gpuwatch.agent.socket import Peer
 from gpuwatch.errors import DeclarationError, Forbidden, Locked, Rejected, RestartRequired, Unavailable
 from gpuwatch.model import JobKey, RowKey
@@ -74,6 +74,23 @@ def test_ended_job_waits_in_the_journal_until_acknowledged(node):
     assert (row["job_id"], row["open"], row["held_seconds"]) == ("42", False, pytest.approx(5))
     node.agent.acknowledge(document["seq"])
     assert node.agent.since(0)["rows"] == []
+
+
+def test_acknowledgement_of_a_number_never_given_forgets_nothing(node):
+    """A reader of a lost life of this agent, or a liar, cannot make it forget what nobody has read."""
+    node.jobs.holders = {"fake:0": "42"}
+    node.tick(3)
+    node.jobs.holders = {}
+    node.tick(2)
+
+    with pytest.raises(Rejected, match="was not given yet"):
+        node.agent.acknowledge(2**40)
+    assert len(node.agent.since(0)["rows"]) == 1
+
+
+def test_ping_says_where_it_is(node):
+    """As docs/socket.md has it."""
+    assert node.agent.handle(PEER, Ping()) == {"cluster": "c", "node": "node"}
 
 
 def test_reader_gets_only_what_changed_since(node):

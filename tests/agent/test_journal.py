@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuwatch.agent.journal import Journal
+from gpuwatch.errors import Unavailable
 
 
 def entry(seq, time=0.0, **facts):
@@ -113,6 +115,32 @@ class FullDisk(Journal):
         if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         super()._write(line)
+
+
+def test_entries_that_wait_in_memory_are_all_read_in_the_end(tmp_path):
+    """A full disk and a reader that takes little at once: page by page it gets everything, once."""
+    journal, since, read = FullDisk(tmp_path / "j"), 0, []
+    for seq in range(1, 31):
+        journal.append(entry(seq), 0.0)
+    while page := seqs(journal, since, limit=7):
+        read, since = read + page, page[-1]
+
+    assert read == list(range(1, 31))
+    journal.acknowledge(29)
+    assert seqs(journal) == [30]
+
+
+def test_appended_survives_a_kill_and_synced_survives_a_power_cut(tmp_path):
+    """The kernel has an entry at once; `sync` has something to do once after each append."""
+    journal = filled(tmp_path / "j", 3)
+    assert seqs(Journal(tmp_path / "j")) == [1, 2, 3]
+
+    journal.sync()
+    (tmp_path / "j").rename(tmp_path / "gone")
+    journal.sync()
+    journal._unsynced = True
+    with pytest.raises(Unavailable, match="cannot be synced"):
+        journal.sync()
 
 
 def test_full_disk_keeps_entries_in_memory_until_there_is_room(tmp_path):

@@ -162,6 +162,38 @@ def test_driver_that_comes_later_is_found_within_seconds(clock):
     assert sampler.health["fake"].up
 
 
+def test_source_that_reads_well_is_not_called_down_because_a_scan_failed(clock, caplog):
+    """Devices that answer say more than a list that does not come; nothing flaps in the log."""
+    caplog.set_level("INFO")
+    devices = FakeDevices(clock)
+    sampler = Sampler({"fake": devices}, {}, {})
+    sample(sampler, clock)
+    devices.scan_error = Unavailable("busy")
+    clock.pass_(60)
+    sample(sampler, clock, 20)
+
+    assert sampler.health["fake"].up
+    assert caplog.records == []
+
+
+def test_no_device_at_all_is_a_source_that_is_down(clock):
+    """An empty list is a failed collection, and says so."""
+    devices = FakeDevices(clock, count=0)
+    sampler = Sampler({"fake": devices}, {}, {})
+    sample(sampler, clock)
+
+    assert (sampler.health["fake"].up, sampler.health["fake"].message) == (False, "there is no device")
+
+
+def test_bug_in_a_source_is_logged_with_where_it_is(caplog):
+    """What no source should raise comes with its traceback; what it may raise does not."""
+    health = Health("lamps")
+    health.failed("ZeroDivisionError: bug", ZeroDivisionError("bug"))
+    health.failed("no driver", Unavailable("no driver"))
+
+    assert [bool(record.exc_info) for record in caplog.records] == [True, False]
+
+
 def test_device_that_is_not_listed_any_more_is_forgotten_in_the_end(clock):
     """A MIG device that was taken apart does not stay for ever."""
     devices = FakeDevices(clock)
