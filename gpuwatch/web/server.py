@@ -44,6 +44,17 @@ class _Server(uvicorn.Server):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._leaving.wait(), timeout=1.0)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """First accept no more, then let what was just accepted become a connection that can be closed.
+
+        asyncio before 3.12 loses a connection that was accepted when its server is closed (python/cpython#109564).
+        """
+        for listening in sockets or ():
+            asyncio.get_running_loop().remove_reader(listening)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await super().shutdown(sockets)
+
     def leave(self) -> None:
         """End soon; may be called in any thread."""
         self.should_exit = True
@@ -101,14 +112,11 @@ def _serve(server: _Server, bound: socket.socket) -> None:
 
 async def _serve_until_it_ends(server: _Server, bound: socket.socket) -> None:
     await server.serve(sockets=[bound])
-    # Told to end while it starts, uvicorn returns with everything open; else what outlasted the time it gave.
-    for listening in getattr(server, "servers", ()):
-        listening.close()
-    for _ in range(5):
-        await asyncio.sleep(0.01)
-        for connection in list(server.server_state.connections):
-            if connection.transport is not None:
-                connection.transport.abort()
+    # uvicorn leaves open the connections whose answers outlasted the time it gave them.
+    for connection in list(server.server_state.connections):
+        if connection.transport is not None:
+            connection.transport.abort()
+    await asyncio.sleep(0)
 
 
 def parse_listen(listen: str) -> tuple[str, int]:

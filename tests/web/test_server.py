@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.client
 import logging
 import socket
@@ -194,6 +195,16 @@ def test_a_rendering_that_hangs_holds_up_neither_the_others_nor_the_end() -> Non
         peer.close()
 
     assert took < 2.5
+
+
+def test_a_connection_that_comes_while_the_server_ends_is_closed() -> None:
+    """Accepted or not, none is left behind for the garbage collector to complain about."""
+    for _ in range(50):
+        with serving(":0") as server, socket.create_connection(("127.0.0.1", port_of(server))) as peer:
+            peer.sendall(b"GET /met")
+            server.stop()
+
+    gc.collect()
 
 
 @pytest.mark.parametrize(
