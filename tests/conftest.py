@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says what else the machine does; speed is measured by `make bench`.
+settings.register_profile("gpuwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gpuwatch")
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -263,7 +263,7 @@ def test_thresholds_are_positive_numbers(key: str, value: object) -> None:
         config.with_overrides(Settings(), {f"meter.{key}": value})
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.dictionaries(st.sampled_from(["busy_ratio", "near_idle_ratio", "activity_ratio"]), st.floats(0.001, 1)))
 def test_model_has_the_general_thresholds_but_for_its_own(own: dict[str, float]) -> None:
     """What a model's table leaves out is as for all others."""

@@ -190,7 +190,7 @@ def declarations(draw: st.DrawFn) -> Declaration:
     return Declaration(scope, ordered, campaign, basis, tags)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(declarations())
 def test_canonical_text_is_read_back_as_the_same(given_declaration: Declaration) -> None:
     """Every float survives: text is never a rounding of what was declared."""
@@ -229,7 +229,6 @@ def test_canonical_text_is_what_a_person_would_write(text: str, canonical: str) 
     assert canonical == declaration.format(parse(text))
 
 
-@settings(deadline=None)
 @given(st.text() | st.text(alphabet="dehvicou-rsngy=.0123456789kWJEURfat: \n", max_size=200))
 @example("energy=" + "." * 50)
 @example("cost=" + "1e5" * 20)
@@ -246,7 +245,6 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         assert read == parse(declaration.format(read))
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_comment_is_read_ignored_or_refused(text: str) -> None:
     """A batch job's comment is anybody's text."""
@@ -288,7 +286,6 @@ def test_hostile_text_takes_linear_time(piece: str) -> None:
     assert time.process_time() - started < 0.5
 
 
-@settings(deadline=None)
 @given(st.decimals(min_value="0.001", max_value="100000", places=3))
 def test_hours_are_exact(hours: Decimal) -> None:
     """Decimal hours become the nearest float of exactly that many seconds: 0.1 h is 360 s."""

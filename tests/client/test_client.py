@@ -193,7 +193,7 @@ def test_agent_that_has_a_full_queue_does_not_hold_up_the_training(client: Modul
         assert time.monotonic() - began < BLOCKING_SECONDS
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(
     st.none() | st.floats() | st.integers() | st.text() | st.lists(st.none()),
     st.none() | st.floats() | st.integers() | st.text(),

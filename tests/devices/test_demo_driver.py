@@ -86,7 +86,7 @@ anything = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(phase=anything, intensity=anything, memory=anything)
 def test_whatever_a_file_says_the_load_is_in_range(
     tmp_path: Path, phase: object, intensity: object, memory: object

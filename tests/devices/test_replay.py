@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gpuwatch.devices.replay import Replay, replay
 from gpuwatch.errors import GpuwatchError, Rejected
 
-FUZZ = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+FUZZ = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def outcome(directory: Path, content: str | bytes, name: str = "recording.csv", gap: float = 7.5) -> Replay:

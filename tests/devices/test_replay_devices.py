@@ -143,7 +143,7 @@ def test_a_device_of_another_recording_is_unavailable(tmp_path: Path) -> None:
     source.close()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(
     rows=st.lists(st.tuples(st.sampled_from([0.5, 1.0, 4.0, 20.0]), st.floats(0, 1e6)), min_size=1, max_size=8),
     speed=st.sampled_from([0.5, 1.0, 7.0]),

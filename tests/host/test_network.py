@@ -156,7 +156,7 @@ def test_malformed_line_is_skipped(tmp_path: Path, line: str) -> None:
     assert {"eth1"} == source(tmp_path).read(1.0).network_receive_bytes.keys()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(st.binary(max_size=300), st.binary(max_size=40))
 def test_hostile_files_never_crash(tmp_path: Path, listing: bytes, counter: bytes) -> None:
     """Whatever the files contain, the source answers with numbers from 0 up."""

@@ -197,7 +197,7 @@ def test_procfs_that_says_nothing_is_unavailable(tmp_path: Path) -> None:
         source(tmp_path).read(1.0)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(
     st.dictionaries(
         st.sampled_from(["stat", "loadavg", "meminfo", "diskstats", "mounts"]),

@@ -283,7 +283,7 @@ def test_only_runs_end_at_once() -> None:
     assert short.linger_seconds("user:a") == 5.0
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(
     st.dictionaries(
         st.sampled_from("abcd"), st.none() | st.lists(st.integers(10, 16), max_size=6).map(tuple), min_size=1

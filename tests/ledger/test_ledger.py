@@ -25,7 +25,7 @@ def held(book: Book) -> float:
     return sum(value for key, value in totals(book.counters).items() if key.counter == "held_seconds")
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(streams(), st.data())
 def test_order_and_repetition_do_not_matter(by_node: list[list[Delivery]], data: st.DataObject) -> None:
     """Any interleaving and duplication of deliveries, over crashes and lost state, ends in the same ledger."""
@@ -37,7 +37,7 @@ def test_order_and_repetition_do_not_matter(by_node: list[list[Delivery]], data:
     assert book_of(sent) == book_of(arrived)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(streams(crashes=False), st.data())
 def test_lost_deliveries_are_made_good_by_the_next(by_node: list[list[Delivery]], data: st.DataObject) -> None:
     """Losing any deliveries changes nothing once each epoch's last one has come."""
@@ -50,7 +50,7 @@ def test_lost_deliveries_are_made_good_by_the_next(by_node: list[list[Delivery]]
     assert book_of(sent) == book_of(arrived)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(streams(), st.integers(1, 5))
 def test_posting_is_associative(by_node: list[list[Delivery]], cut: int) -> None:
     """Two ledgers of parts of the deliveries merge into the ledger of all: backups and merges lose nothing."""

@@ -169,7 +169,7 @@ _fields = st.dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(_fields, max_size=4))
 def test_whatever_comes_is_taken_or_counted(pieces: list[dict[str, Any]]) -> None:
     """No JSON makes posting fail, and what is taken can be stored."""

@@ -83,7 +83,7 @@ def _row(each: object) -> RowId:
 _clusters = count()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_the_store_is_the_model(store: Store, data: st.DataObject) -> None:
     """Deliveries in any order, some of them twice, leave the same facts in SQLite as in the pure ledger."""
