@@ -195,6 +195,21 @@ def test_over_a_gap_the_same_holder_is_charged():
     assert meter.devices[D].unattributed_seconds == 0
 
 
+@pytest.mark.parametrize(
+    "driver, joules", [("570", 50.0), ("580", 90_000.0)], ids=["its counter fell", "it is another version"]
+)
+def test_over_a_gap_in_which_the_driver_was_reloaded_nobody_is_charged(driver, joules):
+    """Whoever holds at both ends did not hold while there was no driver."""
+    meter = Meter()
+    for now, counter, version in ((0.0, 1000.0, "570"), (1.0, 1500.0, "570"), (101.0, joules, driver)):
+        natures = {D: Nature("Test", 70.0, 700.0, driver=version)}
+        meter.advance(now, {D: reading(now, 500, counter)}, [holding(A)], (), natures)
+
+    assert meter.rows[row(A)].held_seconds == 1
+    assert meter.devices[D].unattributed_seconds == 100
+    assert_conserved(meter)
+
+
 def test_shares_above_the_whole_are_reported_and_not_charged():
     """Two jobs that each claim all of a device are charged half, and the excess is shown."""
     meter = run(Meter(), [(0, reading(0), [holding(A), holding(B)]), (10, reading(10), [holding(A), holding(B)])])

@@ -214,4 +214,7 @@ def _meter(document: Mapping[str, Any]) -> DeviceMeter:
         throttle={reason: HardwareCounter(**counter) for reason, counter in document["throttle"].items()},
         throttle_since=_shares(document["throttle_since"]),
         idle_watts=document["idle_watts"],
+        whole=document.get("whole", 1.0),
+        parent=document.get("parent"),
+        driver=document.get("driver"),
     )

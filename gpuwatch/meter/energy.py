@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gpuwatch.meter.shares import Shares, add, split
+from gpuwatch.meter.shares import Shares, add, scaled
 from gpuwatch.meter.signals import Counter, Integral
 
 
@@ -53,11 +53,13 @@ class EnergyMeter:
         integrated, unmeasured = self.power.advance(now, watts, held, gaps.power_seconds)
         add(self.pending.integrated, integrated)
         add(self.pending.unmeasured, unmeasured)
-        known_before = self.counter.time is not None
+        then = self.counter.time
         if joules is not None:
             rise = self.counter.rise(now, joules, fastest)
-            self.rejected += rise is None and known_before
-            return self._book_integral(cut=True) if rise is None else self._book_counter(now, watts, rise)
+            self.rejected += rise is None and then is not None
+            if rise is None or then is None:
+                return self._book_integral(cut=True)
+            return self._book_counter(now, watts, rise / (now - then) if now > then else 0.0)
         if self.counter.time is not None and now - self.counter.time <= gaps.counter_seconds:
             return NOTHING
         self.counter.time = None
@@ -67,10 +69,10 @@ class EnergyMeter:
         """What the power integral says of the time that still waits, and what nothing will ever say."""
         return self._book_integral(cut=True)
 
-    def _book_counter(self, now: float, watts: float | None, rise: float) -> Energy:
+    def _book_counter(self, now: float, watts: float | None, mean: float) -> Energy:
         seconds, self.pending = self.pending.seconds, Pending()
         self.power = Integral(now, watts) if watts is not None else Integral()
-        return Energy(split(rise, seconds), "counter", {})
+        return Energy(scaled(mean, seconds), "counter", {})
 
     def _book_integral(self, cut: bool) -> Energy:
         """`cut`: a counter begins here, so what the power integral still waits for will not come."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gpuwatch.meter.booking import Booking, book_energy, book_throttle, device_total, of
 from gpuwatch.meter.energy import Energy, EnergyMeter, Gaps
 from gpuwatch.meter.shares import (
     UNALLOCATED,
@@ -13,16 +14,19 @@ from gpuwatch.meter.shares import (
     Holding,
     Shares,
     add,
+    scaled,
     shares_of,
     shares_over_gap,
-    split,
+    unattributed,
 )
 from gpuwatch.meter.signals import Counter, Integral
 from gpuwatch.meter.states import StateRule, classify, idle_level, power_of
-from gpuwatch.model import EMPTY, DeviceUsage, Labels, Reading, RowKey, Usage
+from gpuwatch.model import EMPTY, DeviceUsage, Reading, RowKey, Usage
 
 # Where no power limit is known: above any board, module or node.
 MOST_WATTS = 20_000.0
+# Seven sevenths are not quite one in binary.
+DUST = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,42 +46,31 @@ class MeterSettings:
 
 
 class Nature(NamedTuple):
-    """What the meter must know of a device beside its readings; None where nobody knows."""
+    """What the meter must know of a device beside its readings; None where nobody knows.
+
+    A slice has a `parent`, whose power, energy and throttling it shares, and is a `fraction` of it.
+    """
 
     model: str = ""
     idle_watts: float | None = None
     limit_watts: float | None = None
+    parent: str | None = None
+    fraction: float = 1.0
+    driver: str | None = None
+
+
+class Look(NamedTuple):
+    """What is seen of one device now; `electric` is the reading with its power and energy, a slice's parent's."""
+
+    reading: Reading | None
+    electric: Reading | None
+    shares: Shares
+    whole: float
+    nature: Nature
 
 
 ZERO = Usage()
-
-
-@dataclass(slots=True)
-class Booking:
-    """What one look adds to one row, gathered so that a frozen `Usage` is made once a look."""
-
-    held_seconds: float = 0.0
-    state: str = "unknown"
-    busy_seconds: float | None = None
-    memory_byte_seconds: float | None = None
-    tensor_seconds: float | None = None
-    energy_unmeasured_seconds: float = 0.0
-    energy_joules: Mapping[Labels, float] = EMPTY
-    throttled_seconds: Mapping[Labels, float] = EMPTY
-
-    def added_to(self, usage: Usage) -> Usage:
-        """The row's usage with this on top."""
-        state = {self.state: self.held_seconds} if self.held_seconds else EMPTY
-        return usage + Usage(
-            self.held_seconds,
-            self.busy_seconds,
-            self.memory_byte_seconds,
-            self.tensor_seconds,
-            self.energy_unmeasured_seconds,
-            state,
-            self.energy_joules,
-            self.throttled_seconds,
-        )
+NOBODY_KNOWS = Nature()
 
 
 @dataclass(slots=True)
@@ -93,6 +86,22 @@ class DeviceMeter:
     throttle: dict[str, Counter] = field(default_factory=dict)
     throttle_since: Shares = field(default_factory=dict)
     idle_watts: float | None = None
+    whole: float = 1.0
+    """How much of the device there was to hold: less than 1 for a slice, and for what slices leave of a parent."""
+    parent: str | None = None
+    driver: str | None = None
+
+    def saw(self, now: float, look: Look) -> None:
+        """Remember what the next look begins with."""
+        self.time, self.shares, self.whole = now, look.shares, look.whole
+        self.parent, self.driver = look.nature.parent, look.nature.driver or self.driver
+
+    def reloaded(self, look: Look) -> bool:
+        """Whether the driver was loaded anew since the last look: it is another, or its energy counter fell."""
+        if self.driver is not None and look.nature.driver not in (None, self.driver):
+            return True
+        joules = None if look.electric is None else look.electric.energy_joules
+        return joules is not None and self.energy.counter.time is not None and joules < self.energy.counter.value
 
     def settled(self, row: RowKey) -> bool:
         """Whether nothing of this row waits for a later reading."""
@@ -133,39 +142,65 @@ class Meter:
         `now` is on any axis of seconds that never goes back; a device that could not be read is there with
         None. `holdings` is who holds what now, `unknown` the devices of which nobody can say. Afterwards
         `changed` has the rows that are not as they were.
+
+        A slice that is not there while its parent is has been taken apart. What no slice has of a parent, in
+        time and in energy, stays with the parent: the sum over all devices is what is physically there.
         """
         self.changed = set()
         self.share_excess = 0.0
         by_device: dict[str, list[Holding]] = {}
         for holding in holdings:
             by_device.setdefault(holding.device, []).append(holding)
+        wholes = _wholes(readings, natures)
         for uid, reading in readings.items():
-            shares, excess = shares_of(by_device.get(uid, ()), uid in unknown)
+            nature = natures.get(uid, NOBODY_KNOWS)
+            whole = wholes.get(uid, nature.fraction)
+            shares, excess = shares_of(by_device.get(uid, ()), uid in unknown, whole)
             self.share_excess += excess
-            self._advance_device(now, uid, reading, shares, natures.get(uid, Nature()))
+            electric = reading if nature.parent is None else readings.get(nature.parent)
+            self._advance_device(now, uid, Look(reading, electric, shares, whole, nature))
+        self._retire(now, readings)
 
-    def _advance_device(
-        self, now: float, uid: str, reading: Reading | None, shares: Shares, nature: Nature
-    ) -> None:
+    def _advance_device(self, now: float, uid: str, look: Look) -> None:
         meter = self._meters.get(uid)
         if meter is None:
-            meter = self._meters[uid] = DeviceMeter(now, shares)
+            meter = self._meters[uid] = DeviceMeter(now, look.shares, whole=look.whole)
             self.devices.setdefault(uid, DeviceUsage(uid))
         seconds = max(0.0, now - meter.time)
-        before = meter.shares if seconds <= self.settings.gap_seconds else shares_over_gap(meter.shares, shares)
-        held = {row: share * seconds for row, share in before.items()} if seconds else {}
-        state = self._state(meter, reading, seconds, nature)
+        before = self._before(meter, look, seconds)
+        held = scaled(seconds, before) if seconds else {}
+        state = self._state(meter, look, seconds)
         booked = {row: Booking(amount, state) for row, amount in held.items()}
-        self._book_signals(now, meter, reading, held, booked)
-        known = self._energy(now, meter, reading, held, nature)
-        _book_energy(known, booked)
-        _book_throttle(now, meter, reading, held, booked)
+        self._book_signals(now, meter, look.reading, held, booked)
+        known = self._energy(now, meter, look, held)
+        book_energy(known, booked)
+        _book_throttle(now, meter, look.electric, held, booked)
         self._post(booked)
         if seconds or known.joules:
-            self.devices[uid] = _device_total(self.devices[uid], seconds, held, known)
-        meter.time, meter.shares = now, shares
-        for row in shares:
+            self.devices[uid] = device_total(self.devices[uid], seconds * meter.whole, held, known)
+        meter.saw(now, look)
+        for row in look.shares:
             self._touch(row)
+
+    def _before(self, meter: DeviceMeter, look: Look, seconds: float) -> Shares:
+        """Who is charged for the time since the last look."""
+        if seconds <= self.settings.gap_seconds:
+            return meter.shares
+        if meter.reloaded(look):
+            # Nobody can hold a device while its driver is unloaded, whoever does so before and after.
+            return unattributed(meter.shares)
+        return shares_over_gap(meter.shares, look.shares)
+
+    def _retire(self, now: float, readings: Mapping[str, Reading | None]) -> None:
+        """Account for slices that were taken apart, up to now, and for the last time."""
+        for uid, meter in list(self._meters.items()):
+            if meter.parent is None or uid in readings or meter.parent not in readings:
+                continue
+            nature = Nature(parent=meter.parent, driver=meter.driver)
+            nobody = unattributed(meter.shares)
+            self._advance_device(now, uid, Look(None, readings[meter.parent], nobody, meter.whole, nature))
+            self._finish_device(uid, meter)
+            del self._meters[uid]
 
     def _post(self, booked: Mapping[RowKey, Booking]) -> None:
         for row, booking in booked.items():
@@ -179,7 +214,8 @@ class Meter:
             self.rows[row] = Usage()
             self.changed.add(row)
 
-    def _state(self, meter: DeviceMeter, reading: Reading | None, seconds: float, nature: Nature) -> str:
+    def _state(self, meter: DeviceMeter, look: Look, seconds: float) -> str:
+        reading, nature = look.reading, look.nature
         rule = self.settings.rule_of(nature.model)
         if seconds > self.settings.gap_seconds:
             return "unknown"
@@ -194,28 +230,31 @@ class Meter:
         gap = self.settings.gap_seconds
         utilization, memory, tensor = _signals(reading)
         for row, amount in meter.busy.advance(now, utilization, held, gap)[0].items():
-            _of(booked, row).busy_seconds = amount
+            of(booked, row).busy_seconds = amount
         for row, amount in meter.memory.advance(now, memory, held, gap)[0].items():
-            _of(booked, row).memory_byte_seconds = amount
+            # A slice's memory is its own, and not a fraction of it.
+            of(booked, row).memory_byte_seconds = amount / meter.whole
         for row, amount in meter.tensor.advance(now, tensor, held, gap)[0].items():
-            _of(booked, row).tensor_seconds = amount
+            of(booked, row).tensor_seconds = amount
 
-    def _energy(
-        self, now: float, meter: DeviceMeter, reading: Reading | None, held: Shares, nature: Nature
-    ) -> Energy:
-        watts = None if reading is None else power_of(reading)
-        joules = None if reading is None else reading.energy_joules
-        fastest = self.settings.jump_factor * (_limit_of(reading, nature) or MOST_WATTS)
+    def _energy(self, now: float, meter: DeviceMeter, look: Look, held: Shares) -> Energy:
+        electric = look.electric
+        watts = None if electric is None else power_of(electric)
+        joules = None if electric is None else electric.energy_joules
+        fastest = self.settings.jump_factor * (_limit_of(electric, look.nature) or MOST_WATTS)
         return meter.energy.advance(now, watts, joules, held, fastest, self._gaps)
 
     def finish(self) -> None:
         """Book what still waits for a reading that will not come; nothing is metered after this."""
         for uid, meter in self._meters.items():
-            booked: dict[RowKey, Booking] = {}
-            known = meter.energy.finish()
-            _book_energy(known, booked)
-            self._post(booked)
-            self.devices[uid] = _device_total(self.devices[uid], 0.0, {}, known)
+            self._finish_device(uid, meter)
+
+    def _finish_device(self, uid: str, meter: DeviceMeter) -> None:
+        booked: dict[RowKey, Booking] = {}
+        known = meter.energy.finish()
+        book_energy(known, booked)
+        self._post(booked)
+        self.devices[uid] = device_total(self.devices[uid], 0.0, {}, known)
 
     def settled(self, row: RowKey) -> bool:
         """Whether a row's counters are final: nobody holds by it and nothing waits for a later reading."""
@@ -250,47 +289,6 @@ def _limit_of(reading: Reading | None, nature: Nature) -> float | None:
     return reading.power_limit_watts if reading is not None and known else nature.limit_watts
 
 
-def _signals(reading: Reading | None) -> tuple[float | None, float | None, float | None]:
-    if reading is None:
-        return None, None, None
-    return reading.utilization_ratio, reading.memory_used_bytes, reading.tensor_activity_ratio
-
-
-def _of_jobs(amounts: Shares) -> float:
-    return sum(amount for row, amount in amounts.items() if row != UNALLOCATED and row != UNATTRIBUTED)
-
-
-def _device_total(total: DeviceUsage, seconds: float, held: Shares, known: Energy) -> DeviceUsage:
-    joules = total.energy_joules
-    if known.joules:
-        joules = {**joules, known.method: joules.get(known.method, 0.0) + sum(known.joules.values())}
-    return DeviceUsage(
-        total.device,
-        total.seconds + seconds,
-        joules,
-        total.held_seconds + _of_jobs(held),
-        total.unallocated_seconds + held.get(UNALLOCATED, 0.0),
-        total.unattributed_seconds + held.get(UNATTRIBUTED, 0.0),
-        total.held_energy_joules + _of_jobs(known.joules),
-        total.unallocated_energy_joules + known.joules.get(UNALLOCATED, 0.0),
-        total.unattributed_energy_joules + known.joules.get(UNATTRIBUTED, 0.0),
-    )
-
-
-def _of(booked: dict[RowKey, Booking], row: RowKey) -> Booking:
-    booking = booked.get(row)
-    if booking is None:
-        booking = booked[row] = Booking()
-    return booking
-
-
-def _book_energy(known: Energy, booked: dict[RowKey, Booking]) -> None:
-    for row, amount in known.joules.items():
-        _of(booked, row).energy_joules = {known.method: amount}
-    for row, amount in known.unmeasured.items():
-        _of(booked, row).energy_unmeasured_seconds = amount
-
-
 def _book_throttle(
     now: float, meter: DeviceMeter, reading: Reading | None, held: Shares, booked: dict[RowKey, Booking]
 ) -> None:
@@ -299,9 +297,22 @@ def _book_throttle(
         return
     since, meter.throttle_since = meter.throttle_since, {}
     for reason, value in reading.throttle_seconds.items():
-        counter = meter.throttle.setdefault(str(reason), Counter())
-        rise = counter.rise(now, value, fastest=1.5)
+        rise = meter.throttle.setdefault(str(reason), Counter()).rise(now, value, fastest=1.5)
         if rise:
-            for row, amount in split(rise, since).items():
-                booking = _of(booked, row)
-                booking.throttled_seconds = {**booking.throttled_seconds, reason: amount}
+            book_throttle(reason, rise * meter.whole, since, booked)
+
+
+def _signals(reading: Reading | None) -> tuple[float | None, float | None, float | None]:
+    if reading is None:
+        return None, None, None
+    return reading.utilization_ratio, reading.memory_used_bytes, reading.tensor_activity_ratio
+
+
+def _wholes(readings: Mapping[str, object], natures: Mapping[str, Nature]) -> dict[str, float]:
+    """What is left of each device that has slices."""
+    left: dict[str, float] = {}
+    for uid in readings:
+        nature = natures.get(uid)
+        if nature is not None and nature.parent is not None:
+            left[nature.parent] = left.get(nature.parent, 1.0) - nature.fraction
+    return {uid: whole if whole > DUST else 0.0 for uid, whole in left.items()}

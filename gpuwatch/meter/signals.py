@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gpuwatch.meter.shares import Shares, add, split
+from gpuwatch.meter.shares import Shares, add, scaled
 
 # A counter that is updated in steps and read late may seem to count this much longer than it did.
 SLACK_SECONDS = 2.0
@@ -28,8 +28,8 @@ class Integral:
             return ({}, self._restart(None, 0.0)) if late else ({}, {})
         if late or self.time is None:
             return {}, self._restart(now, value)
-        amount = (self.value + value) / 2 * (now - self.time)
-        return split(amount, self._restart(now, value)), {}
+        mean = (self.value + value) / 2
+        return scaled(mean, self._restart(now, value)), {}
 
     def _restart(self, now: float | None, value: float) -> Shares:
         since, self.since = self.since, {}

@@ -20,7 +20,10 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One accelerator, or a slice of one (`parent` is then the uid of the whole, `fraction` its part)."""
+    """One accelerator, or a slice of one (`parent` is then the uid of the whole, `fraction` its part).
+
+    `session` counts how often the driver was opened anew since the agent started.
+    """
 
     uid: str
     node: str
@@ -32,6 +35,7 @@ class Device:
     parent: str | None = None
     driver: str | None = None
     fraction: float = 1.0
+    session: int = 0
 
 
 @dataclass(frozen=True, slots=True)

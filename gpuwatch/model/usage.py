@@ -17,7 +17,10 @@ METHODS = ("counter", "integrated", "modelled")
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A job holds `share` (0 to 1) of a device, by the reason `basis` (one of `BASES`)."""
+    """A job holds `share` of a device, by the reason `basis` (one of `BASES`).
+
+    The share is that of the whole board: whoever has a slice of one seventh to himself holds a seventh.
+    """
 
     job_id: str
     device: str
