@@ -13,6 +13,7 @@ from gpuwatch.errors import Unavailable
 from gpuwatch.hygiene import label
 from gpuwatch.jobs import proc
 from gpuwatch.jobs.base import JobsReading, NodeView, Run
+from gpuwatch.jobs.lives import Lives
 from gpuwatch.jobs.proc import Stat
 from gpuwatch.jobs.tree import Trees
 from gpuwatch.model import Allocation, Process, Site
@@ -46,7 +47,8 @@ class LocalJobs:
         self._linger_seconds = settings.linger_seconds
         self._procfs = site.procfs
         self._shows_all = proc.shows_all(site.procfs)
-        self._trees = Trees(site.procfs)
+        self._lives = Lives(site.procfs)
+        self._trees = Trees(site.procfs, self._lives)
         self._known: dict[int, _Known] = {}
         self._run_ids: frozenset[str] = frozenset()
         self._names: dict[int, str] = {}
@@ -55,10 +57,11 @@ class LocalJobs:
     def read(self, view: NodeView) -> JobsReading:
         """Who holds which device now."""
         with self._lock:
-            alive = self._trees.refresh(view.runs)
+            self._lives.refresh()
+            alive = self._trees.refresh(view.runs, view.now)
             allocations: list[Allocation] = []
             unknown: set[str] = set()
-            for uid in view.devices:
+            for uid, device in view.devices.items():
                 reading = view.readings.get(uid)
                 if reading is None or reading.processes is None:
                     unknown.add(uid)
@@ -66,13 +69,16 @@ class LocalJobs:
                 jobs, unseen = self._holders(reading.processes, view.runs)
                 if unseen:
                     unknown.add(uid)
-                share = 1.0 / (len(jobs) + bool(unseen)) if jobs else 0.0
-                allocations.extend(Allocation(job_id, uid, share, "holders") for job_id in sorted(jobs))
+                holders = len(jobs) + bool(unseen)
+                basis = "mig" if device.kind == "mig" and holders == 1 else "holders"
+                share = device.fraction / max(1, holders)
+                allocations.extend(Allocation(job_id, uid, share, basis) for job_id in sorted(jobs))
         return JobsReading(tuple(allocations), alive, frozenset(unknown))
 
     def job_of(self, pid: int, runs: Mapping[str, Run]) -> str | None:
         """The id of the job that a process belongs to; None where there is no such process any more."""
         with self._lock:
+            self._lives.refresh()
             return self._job(pid, runs)
 
     def linger_seconds(self, job_id: str) -> float:
@@ -93,6 +99,10 @@ class LocalJobs:
         return jobs, unseen
 
     def _job(self, pid: int, runs: Mapping[str, Run]) -> str | None:
+        self._forget_where_runs_changed(runs)
+        known = self._known.get(pid)
+        if known is not None and self._lives.has(pid, known.start):
+            return known.job_id
         process = proc.stat(self._procfs, pid) if pid > 0 else None
         if process is None:
             if not self._shows_all:
@@ -100,16 +110,13 @@ class LocalJobs:
                     f"{self._procfs}/{pid}: not shown; the agent is in a pid namespace, or hidepid is set"
                 )
             return None
-        self._forget_where_runs_changed(runs)
-        known = self._known.get(pid)
-        if known is None or known.start != process.start:
-            job_id = self._resolve(process, runs)
-            if job_id is None:
-                return None
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            known = self._known[pid] = _Known(process.start, job_id)
-        return known.job_id
+        job_id = self._resolve(process, runs)
+        if job_id is None:
+            return None
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[pid] = _Known(process.start, job_id)
+        return job_id
 
     def _forget_where_runs_changed(self, runs: Mapping[str, Run]) -> None:
         """A run that began may own processes that were known as another's; one that ended owns none."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from gpuwatch.errors import Unavailable
 from gpuwatch.jobs import proc
 from gpuwatch.jobs.base import Run
+from gpuwatch.jobs.lives import Lives
 from gpuwatch.jobs.proc import Stat
 
 _DEEPEST = 256
+_CHILDREN_SECONDS = 5.0
 _MOST_MEMBERS = 4096
 
 Lookup = Callable[[int], Stat | None]
@@ -32,14 +34,20 @@ class Trees:
     those known by then stand for it, and procfs is searched once for the others.
     """
 
-    def __init__(self, procfs: str) -> None:
+    def __init__(self, procfs: str, lives: Lives) -> None:
         self._procfs = procfs
+        self._lives = lives
         self._trees: dict[str, _Tree] = {}
+        self._looked = float("-inf")
+        self._looks = True
 
-    def refresh(self, runs: Mapping[str, Run]) -> frozenset[str]:
-        """The runs of which any process is left."""
+    def refresh(self, runs: Mapping[str, Run], now: float) -> frozenset[str]:
+        """The runs of which any process is left; new children are looked for every few seconds."""
+        self._looks = runs.keys() != self._trees.keys() or not 0 <= now - self._looked < _CHILDREN_SECONDS
+        if self._looks:
+            self._looked = now
         self._trees = {job_id: self._trees.get(job_id) or _Tree() for job_id in runs}
-        return frozenset(job_id for job_id, run in runs.items() if self._lives(run, runs))
+        return frozenset(job_id for job_id, run in runs.items() if self._goes_on(run, runs))
 
     def remember(self, job_id: str, process: Stat) -> None:
         """Note that a process belongs to a run, to know it also when its ancestors are gone."""
@@ -78,20 +86,25 @@ class Trees:
             return False
         return proc.uid(self._procfs, process.pid) == run.uid
 
-    def _lives(self, run: Run, runs: Mapping[str, Run]) -> bool:
+    def _goes_on(self, run: Run, runs: Mapping[str, Run]) -> bool:
         tree = self._trees[run.job_id]
         if tree.over:
             return False
-        tree.members = {pid: start for pid, start in tree.members.items() if self._is(pid, start)}
         if self._is(run.pid, run.pid_start):
-            self._add_children(tree, (run.pid,), frozenset())
+            if self._looks:
+                self._forget_dead(tree)
+                self._add_children(tree, (run.pid,), frozenset())
             return True
+        self._forget_dead(tree)
         if not tree.orphaned:
             tree.orphaned = True
             tree.members.update(self._search(run, runs))
         self._add_children(tree, tuple(tree.members), frozenset(each.pid for each in runs.values()))
         tree.over = not tree.members
         return not tree.over
+
+    def _forget_dead(self, tree: _Tree) -> None:
+        tree.members = {pid: start for pid, start in tree.members.items() if self._is(pid, start)}
 
     def _search(self, run: Run, runs: Mapping[str, Run]) -> dict[int, int]:
         """All processes of a run whose root is gone; reads the whole of procfs."""
@@ -111,8 +124,10 @@ class Trees:
                     tree.members[pid] = child.start
 
     def _is(self, pid: int, start: int) -> bool:
-        found = self._stat(pid)
-        return found is not None and found.start == start and not found.dead
+        try:
+            return self._lives.has(pid, start)
+        except Unavailable:
+            return False
 
     def _stat(self, pid: int) -> Stat | None:
         try:

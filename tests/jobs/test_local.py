@@ -7,6 +7,7 @@ import pwd
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,21 @@ def test_holders_share_equally_by_job(procfs: FakeProcfs) -> None:
 
     reading = local(procfs).read(view({"a": (10, 11, 12, 10)}))
     assert {"a": {"container:3f0c9a1b2c4d": 0.5, f"user:{NOBODY}": 0.5}} == held(reading)
+
+
+def test_holder_of_a_slice_has_its_fraction(procfs: FakeProcfs) -> None:
+    """By the rule `mig` where it is alone on the slice, else by the number of holders."""
+    procfs.add(10, uid=NOBODY)
+    procfs.add(11, cgroup=f"0::/docker/{ID}\n")
+    seen = view({"MIG-a": (10,), "MIG-b": (10, 11)})
+    slices = {uid: replace(device, kind="mig", fraction=2 / 7) for uid, device in seen.devices.items()}
+
+    reading = local(procfs).read(replace(seen, devices=slices))
+    assert held(reading) == {
+        "MIG-a": {f"user:{NOBODY}": 2 / 7},
+        "MIG-b": {f"user:{NOBODY}": 1 / 7, "container:3f0c9a1b2c4d": 1 / 7},
+    }
+    assert [each.basis for each in reading.allocations] == ["mig", "holders", "holders"]
 
 
 def test_device_whose_driver_does_not_say_is_unknown(procfs: FakeProcfs) -> None:
