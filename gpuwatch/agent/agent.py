@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from gpuwatch import specs
+from gpuwatch.agent.devices import DeviceWatch
 from gpuwatch.agent.intake import Intake
 from gpuwatch.agent.journal import Journal
 from gpuwatch.agent.records import Records
@@ -19,7 +20,7 @@ from gpuwatch.agent.state import State, StateDirectory, boot_id, encode
 from gpuwatch.agent.usage import row_facts, usage_document
 from gpuwatch.errors import Rejected, Unavailable
 from gpuwatch.meter import Meter, MeterSettings, Nature
-from gpuwatch.model import AgentHealth, Allocation, JobKey, JobRow, Labels, Reading, RowKey, Site, Snapshot
+from gpuwatch.model import AgentHealth, Allocation, Device, JobKey, JobRow, Labels, Reading, RowKey, Site, Snapshot
 from gpuwatch.service import ClockWatch
 from gpuwatch.sinks.base import Sink
 
@@ -66,6 +67,7 @@ class Agent:
         self._closing: dict[RowKey, JobRow] = {}
         self._xids: dict[tuple[str, Labels], float] = {}
         self._natures: dict[str, Nature] = {}
+        self._watch = DeviceWatch()
         self._clock_watch = ClockWatch()
         self._saved_at = self._ticked_at = float("-inf")
         self._writer = Worker("state")
@@ -113,9 +115,13 @@ class Agent:
         allocations, unknown = claims(sample.readings, sample.jobs)
         self._allocations = tuple(allocations)
         holdings = self._registry.hold(allocations, self._linger, now, wall)
+        for event in self._watch.look(now, sample.devices, sample.readings):
+            self._records.note(wall, event.kind, **event.facts)
+            if event.kind != "device_lost":
+                self._natures.pop(event.facts["uuid"], None)
         for uid, device in sample.devices.items():
             if uid not in self._natures:
-                self._natures[uid] = nature_of(device.model)
+                self._natures[uid] = nature_of(device)
         self._meter.advance(now, sample.readings, holdings, unknown, self._natures)
         shares = {holding.row: (holding.share, holding.basis) for holding in holdings}
         self._update_rows(shares, wall)
@@ -302,12 +308,11 @@ class Agent:
         return "; ".join(parts + ([f"{lost} devices not answering"] if lost else []) + down)
 
 
-def nature_of(model: str) -> Nature:
-    """What the specs say of a model."""
-    spec = specs.lookup(model)
-    if spec is None:
-        return Nature(model)
-    return Nature(model, spec.idle_watts, spec.watts)
+def nature_of(device: Device) -> Nature:
+    """What is known of a device, and what the specs say of its model."""
+    spec = specs.lookup(device.model)
+    idle, limit = (None, None) if spec is None else (spec.idle_watts, spec.watts)
+    return Nature(device.model, idle, limit, device.parent, device.fraction, device.driver)
 
 
 __all__ = ["Agent", "nature_of"]

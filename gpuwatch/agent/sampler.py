@@ -251,8 +251,7 @@ class Sampler:
                 self._list(name, answer.value, now)
                 self._next_scan[name] = now + SCAN_SECONDS
         for uid in [uid for uid, listed in self._listed.items() if now - listed.seen > FORGET_SECONDS]:
-            self._crew.dismiss(f"read {uid}")
-            del self._listed[uid]
+            self._drop(uid)
 
     def _not_scanned(self, name: str, message: str, error: Exception | None = None) -> None:
         """A source with devices is judged by what reading them says, once; one without has nothing else to say."""
@@ -262,6 +261,14 @@ class Sampler:
     def _list(self, source: str, devices: Iterable[Device], now: float) -> None:
         for device in devices:
             self._listed[device.uid] = Listed(device, source, now)
+        # A board that is not listed may be lost; a slice that is not was taken apart and has successors.
+        for uid, listed in list(self._listed.items()):
+            if listed.source == source and listed.device.parent is not None and listed.seen < now:
+                self._drop(uid)
+
+    def _drop(self, uid: str) -> None:
+        self._crew.dismiss(f"read {uid}")
+        del self._listed[uid]
 
     def _read(self, now: float, wall: float) -> dict[str, Reading | None]:
         calls: dict[str, Callable[[], Any]] = {}

@@ -194,8 +194,23 @@ def test_bug_in_a_source_is_logged_with_where_it_is(caplog):
     assert [bool(record.exc_info) for record in caplog.records] == [True, False]
 
 
+def test_slice_that_is_not_listed_any_more_is_gone_at_once(clock):
+    """It was taken apart, and its successors stand in its place; a board may only be lost."""
+    devices = FakeDevices(clock)
+    sampler = Sampler({"fake": devices}, {}, {})
+    devices.scan = lambda now: [
+        Device(uid, "node", 0, "fake", "Fake", parent=None if uid == "fake:0" else "fake:0")
+        for uid in devices.uids
+    ]
+    sample(sampler, clock)
+    devices.uids = ["fake:0", "fake:2"]
+    clock.pass_(60)
+
+    assert set(sample(sampler, clock).devices) == {"fake:0", "fake:2"}
+
+
 def test_device_that_is_not_listed_any_more_is_forgotten_in_the_end(clock):
-    """A MIG device that was taken apart does not stay for ever."""
+    """Also a board, after a quarter of an hour."""
     devices = FakeDevices(clock)
     sampler = Sampler({"fake": devices}, {}, {})
     sample(sampler, clock)
