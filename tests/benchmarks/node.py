@@ -1,4 +1,7 @@
-"""The cost of the agent on a node of eight fake GPUs, each held by a job, sampled and scraped once a second."""
+"""The cost of the agent on a node of eight fake GPUs, each held by processes of a job.
+
+Processor time is the kernel's exact account of all the agent's threads, not the one that is sampled by its tick.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.benchmarks.crowd import crowd
 from tests.fake_nvml import FakeNvml
 
 WARM_UP_SECONDS = 8.0
 SCRAPE_SECONDS = 15.0
 DEVICES = 8
+HOLDERS = 4
+PROCESSES = (50, 5000)
 
 CONFIGURATION = """
 [site]
@@ -36,9 +42,8 @@ def quantile(values: list[float], q: float) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time of all threads of a process so far (its CPU clock, as clock_getcpuclockid(3) names it)."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def status(pid: int, key: str) -> int:
@@ -64,8 +69,12 @@ class Scraper:
     def scrape(self) -> tuple[str, float]:
         """The exposition and how long it took to come."""
         began = time.perf_counter()
-        self._connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
-        answer = self._connection.getresponse()
+        try:
+            answer = self._ask()
+        except (http.client.RemoteDisconnected, ConnectionError):
+            # An idle connection that was just closed: asked again on a new one, as Prometheus does.
+            self._connection.close()
+            answer = self._ask()
         body = answer.read()
         seconds = time.perf_counter() - began
         assert answer.status == 200
@@ -73,13 +82,17 @@ class Scraper:
             body = gzip.decompress(body)
         return body.decode(), seconds
 
+    def _ask(self) -> http.client.HTTPResponse:
+        self._connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+        return self._connection.getresponse()
 
-def busy_devices(fake: FakeNvml) -> None:
-    """Every device works for this process at 500 W."""
-    for device in fake.devices:
+
+def busy_devices(fake: FakeNvml, pids: Sequence[int]) -> None:
+    """Every device works at 500 W for some of these processes."""
+    for number, device in enumerate(fake.devices):
         device.load(0.95, memory=0.4)
         device.power_watts = 500.0
-        device.processes((os.getpid(), 40 << 30))
+        device.processes(*((pid, 10 << 30) for pid in pids[number * HOLDERS : (number + 1) * HOLDERS]))
 
 
 def start(directory: Path, fake: FakeNvml) -> tuple[subprocess.Popen[str], str]:
@@ -102,20 +115,28 @@ def start(directory: Path, fake: FakeNvml) -> tuple[subprocess.Popen[str], str]:
 def measure(duration: float) -> Mapping[str, float]:
     """Run the agent for `duration` seconds after a warm-up; figures by name."""
     with tempfile.TemporaryDirectory() as name:
-        fake = FakeNvml(Path(name) / "nvml", DEVICES)
-        busy_devices(fake)
-        process, address = start(Path(name), fake)
+        directory = Path(name)
+        fake = FakeNvml(directory / "nvml", DEVICES)
+        process, address = start(directory, fake)
         try:
-            return _observe(process.pid, Scraper(address), fake, duration)
+            return _observe(process.pid, Scraper(address), fake, duration, directory)
         finally:
             process.terminate()
             process.wait(10)
 
 
-def _observe(pid: int, scraper: Scraper, fake: FakeNvml, duration: float) -> Mapping[str, float]:
-    time.sleep(WARM_UP_SECONDS)
-    deployed = _deployed(pid, scraper, fake, duration)
-    return deployed | _scraped_every_second(pid, scraper, fake, duration)
+def _observe(pid: int, scraper: Scraper, fake: FakeNvml, duration: float, directory: Path) -> Mapping[str, float]:
+    """With few processes on the node, then with many."""
+    figures: dict[str, float] = {}
+    for count in PROCESSES:
+        with crowd(count, directory) as pids:
+            busy_devices(fake, pids)
+            time.sleep(WARM_UP_SECONDS)
+            figures |= _deployed(pid, scraper, fake, duration)
+            figures[f"agent_cpu_ratio_{count}_processes"] = figures["agent_cpu_ratio"]
+            if count == PROCESSES[-1]:
+                figures |= _scraped_every_second(pid, scraper, fake, duration)
+    return figures
 
 
 def _deployed(pid: int, scraper: Scraper, fake: FakeNvml, duration: float) -> dict[str, float]:
