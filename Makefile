@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DURATION ?= 60
+SOAK ?= 0
 
 .PHONY: demo test lint bench lock generate clean help
 
@@ -10,7 +11,7 @@ help:
 	@echo "make demo      simulated accelerators, real pipeline: watch a job overrun (Ctrl-C ends it)"
 	@echo "make test      everything: lint, unit, property and integration tests"
 	@echo "make lint      ruff format and check, mypy --strict"
-	@echo "make bench     agent cost on 8 fake GPUs, one JSON object (DURATION=seconds)"
+	@echo "make bench     agent cost on 8 fake GPUs, one JSON object (DURATION=seconds; SOAK=1800 for half an hour of soak)"
 	@echo "make generate  dashboards and the pages of metrics and commands from their sources"
 	@echo "make lock      pin the requirements again"
 
@@ -43,7 +44,7 @@ test: lint
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 bench: $(VENV)/dev
-	@$(BIN)/python -m tests.benchmarks --duration $(DURATION)
+	@$(BIN)/python -m tests.benchmarks --duration $(DURATION) --soak $(SOAK)
 
 generate: $(VENV)/dev
 	$(BIN)/python grafana/generate.py
