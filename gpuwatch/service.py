@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -90,6 +91,14 @@ class PidLock:
         os.close(self._file)
 
 
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def one_line(text: str) -> str:
+    """The text with control characters and line breaks shown as escapes."""
+    return _CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
+
+
 def notify(*lines: str) -> bool:
     """Tell systemd (`READY=1`, `STATUS=…`); False where nobody listens, which is not an error."""
     address = os.environ.get("NOTIFY_SOCKET")
@@ -99,7 +108,8 @@ def notify(*lines: str) -> bool:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            sock.sendto("\n".join(lines).encode("utf-8", "replace"), address)
+            # A line break in a status would be an assignment of its own.
+            sock.sendto("\n".join(map(one_line, lines)).encode("utf-8", "replace"), address)
     except OSError:
         return False
     return True
@@ -171,13 +181,21 @@ def set_up_logging(verbose: bool = False) -> None:
     """Log to stderr; under journald with its priority prefixes and no time of our own."""
     journald = "JOURNAL_STREAM" in os.environ
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Priority() if journald else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Priority() if journald else _OneLine("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
     for chatty in ("apscheduler", "uvicorn", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-class _Priority(logging.Formatter):
+class _OneLine(logging.Formatter):
+    """A message is one line whatever names are in it, so that nobody forges a line; tracebacks are several."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+
+class _Priority(_OneLine):
     """`<3>message`: what journald reads as the priority of a line."""
 
     def format(self, record: logging.LogRecord) -> str:

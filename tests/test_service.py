@@ -117,11 +117,34 @@ def test_what_a_tick_raises_reaches_the_caller():
         service.run(tick, interval_seconds=0.01)
 
 
-def test_journald_gets_priorities_on_every_line():
-    """A message of two lines is two prefixed lines, so that no line is taken for another priority."""
-    record = logging.LogRecord("x", logging.WARNING, "", 0, "first\nsecond", (), None)
+def logged(formatter, message, exc_info=None):
+    return formatter.format(logging.LogRecord("x", logging.WARNING, "", 0, message, (), exc_info))
 
-    assert service._Priority().format(record) == "<4>first\n<4>second"
+
+def test_journald_gets_priorities_on_every_line():
+    """A traceback is several prefixed lines, so that none is taken for another priority."""
+    error = ValueError("third\nfourth")
+    lines = logged(service._Priority(), "first", (ValueError, error, None)).splitlines()
+
+    assert lines == ["<4>first", "<4>ValueError: third", "<4>fourth"]
+
+
+@pytest.mark.parametrize(
+    "hostile", ["a\n<3>forged", "a\rforged", "a\x1b[2Jforged", "a\u2028forged", "a\x85forged"]
+)
+def test_message_of_the_log_is_one_line_whatever_is_in_it(hostile):
+    """A job's name cannot begin a line of the log, or play with the terminal that shows it."""
+    (line,) = logged(service._Priority(), hostile).splitlines()
+
+    assert line.startswith("<4>a\\")
+    assert line.isprintable()
+
+
+def test_status_for_systemd_is_one_assignment_whatever_is_in_it(systemd):
+    """A reason with a line break in it does not speak to systemd in our name."""
+    service.notify("WATCHDOG=1", "STATUS=lost: x\nMAINPID=1")
+
+    assert systemd.recv(4096) == b"WATCHDOG=1\nSTATUS=lost: x\\nMAINPID=1"
 
 
 def test_lock_names_its_holder_and_is_free_when_released(tmp_path):

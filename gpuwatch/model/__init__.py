@@ -9,7 +9,17 @@ from __future__ import annotations
 from gpuwatch.model.devices import Device, Process, Reading, Site
 from gpuwatch.model.estimates import Alert, Declared, Estimate, Forecast, Progress, Scope
 from gpuwatch.model.host import HostReading, merge_host
-from gpuwatch.model.metric import EMPTY, Labelled, Labels, Metric, MetricField, metric, metrics_of, series_of
+from gpuwatch.model.metric import (
+    EMPTY,
+    Labelled,
+    Labels,
+    Metric,
+    MetricField,
+    count_series,
+    metric,
+    metrics_of,
+    series_of,
+)
 from gpuwatch.model.snapshot import AgentHealth, Snapshot, SourceHealth
 from gpuwatch.model.usage import BASES, METHODS, STATES, Allocation, DeviceUsage, JobKey, JobRow, RowKey, Usage
 
@@ -42,6 +52,7 @@ __all__ = [
     "Snapshot",
     "SourceHealth",
     "Usage",
+    "count_series",
     "merge_host",
     "metric",
     "metrics_of",

@@ -79,6 +79,15 @@ def _declared_metrics(value_class: type) -> tuple[MetricField, ...]:
     )
 
 
+def count_series(value: Any) -> int:
+    """How many series `series_of` gives for a value."""
+    count = 0
+    for name, described in metrics_of(type(value)):
+        number = getattr(value, name)
+        count += len(number) if described.labels else number is not None
+    return count
+
+
 def series_of(value: Any) -> Iterator[tuple[Metric, tuple[str, ...], float]]:
     """Each known series of a value: metric, values of the metric's own labels, number."""
     for name, described in metrics_of(type(value)):

@@ -23,6 +23,7 @@ from gpuwatch.model import (
     Snapshot,
     SourceHealth,
     Usage,
+    count_series,
     metrics_of,
     series_of,
 )
@@ -141,18 +142,28 @@ def _device_samples(snapshot: Snapshot, fresh: bool) -> Iterator[Sample]:
             yield from samples_of(reading, uuid)
 
 
-def job_samples(snapshot: Snapshot, fresh: bool, grace_seconds: float) -> list[list[Sample]]:
-    """A list of samples for each open or just ended job: the longest open first, the first ended last."""
-    jobs = _jobs(snapshot, grace_seconds)
-    shares = _share_samples(snapshot) if fresh else {}
-    return [
-        [
-            *_row_samples(jobs[job], snapshot.epoch),
-            *shares.get(job, ()),
-            *_declared_samples(snapshot, job),
+class JobSeries:
+    """The series of each open or just ended job: the longest open first, the first ended last."""
+
+    def __init__(self, snapshot: Snapshot, fresh: bool, grace_seconds: float) -> None:
+        self._snapshot = snapshot
+        self._rows = _jobs(snapshot, grace_seconds)
+        self._shares = _share_samples(snapshot) if fresh else {}
+        self.jobs = sorted(self._rows, key=lambda job: _rank(job, self._rows[job]))
+
+    def samples(self, job: JobKey) -> list[Sample]:
+        """All of one job."""
+        return [
+            *_row_samples(self._rows[job], self._snapshot.epoch),
+            *self._shares.get(job, ()),
+            *_declared_samples(self._snapshot, job),
         ]
-        for job in sorted(jobs, key=lambda job: _rank(job, jobs[job]))
-    ]
+
+    def count(self, job: JobKey) -> int:
+        """How many these are, without making them: of thousands of jobs only a few are shown."""
+        usages = sum(count_series(row.usage) for row in self._rows[job])
+        declared = sum(1 for _ in _declared_samples(self._snapshot, job))
+        return usages + len(self._shares.get(job, ())) + declared
 
 
 def _jobs(snapshot: Snapshot, grace_seconds: float) -> dict[JobKey, list[JobRow]]:
@@ -213,14 +224,17 @@ def _declared_samples(snapshot: Snapshot, job: JobKey) -> Iterator[Sample]:
             yield Sample(DECLARED.name, (*identity, quantity, bound), (), getattr(estimate, bound))
 
 
-def within_limit(fixed: list[Sample], jobs: list[list[Sample]], limit: int) -> list[Sample]:
-    """As many samples as the limit allows: jobs go first, as a whole, from the end of their list."""
-    kept = fixed[:limit]
-    for samples in jobs:
-        if len(kept) + len(samples) > limit:
-            break
-        kept += samples
-    return kept
+def within_limit(fixed: list[Sample], series: JobSeries, limit: int) -> tuple[list[Sample], int]:
+    """As many samples as the limit allows, and how many were offered: jobs go as a whole, the last first."""
+    kept, offered = fixed[:limit], len(fixed)
+    full = offered > limit
+    for job in series.jobs:
+        count = series.count(job)
+        offered += count
+        full = full or len(kept) + count > limit
+        if not full:
+            kept += series.samples(job)
+    return kept, offered
 
 
 class PrometheusSink:
@@ -279,9 +293,8 @@ class PrometheusSink:
 
     def _page(self, snapshot: Snapshot, fresh: bool) -> Page:
         fixed = list(fixed_samples(snapshot, fresh))
-        jobs = job_samples(snapshot, fresh, self._settings.grace_seconds)
-        offered = len(fixed) + sum(map(len, jobs))
-        kept = within_limit(fixed, jobs, self._settings.series_limit - OWN_SERIES)
+        jobs = JobSeries(snapshot, fresh, self._settings.grace_seconds)
+        kept, offered = within_limit(fixed, jobs, self._settings.series_limit - OWN_SERIES)
         page = self._format.write(kept)
         self._taken += offered
         self._delivered += page.series
