@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from gpuwatch import hygiene
 from gpuwatch.devices.base import DeviceSource
 from gpuwatch.devices.checks import checked
 from gpuwatch.errors import GpuwatchError, RestartRequired
@@ -189,7 +190,7 @@ class Sample:
 
 
 def _message(error: Exception) -> str:
-    return str(error) if isinstance(error, GpuwatchError) else f"{type(error).__name__}: {error}"
+    return hygiene.log(str(error) if isinstance(error, GpuwatchError) else f"{type(error).__name__}: {error}")
 
 
 class Sampler:
