@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuwatch.meter import Holding, Meter, Nature
+from gpuwatch.meter.meter import MOST_DEVICES
 from gpuwatch.model import JobKey, Reading, RowKey
 
 PARENT = "GPU-1"
@@ -188,6 +189,16 @@ def test_over_a_gap_the_holder_of_a_slice_is_charged_by_the_parents_counter():
     usage = meter.rows[RowKey("a", 1, "MIG-0")]
     assert usage.energy_joules == {"counter": pytest.approx(WATTS * 61 / 7)}
     assert usage.held_seconds == pytest.approx(61 / 7)
+
+
+def test_totals_of_slices_that_are_gone_are_bounded():
+    """A board that is cut anew a thousand times does not fill the memory; those that are there stay."""
+    meter = Meter()
+    for second in range(1000):
+        advance(meter, float(second), {f"MIG-{second}": 1 / 7})
+
+    assert len(meter.devices) <= MOST_DEVICES
+    assert {PARENT, "MIG-999", "MIG-998"} <= set(meter.devices)
 
 
 layouts = st.lists(st.sampled_from([1, 2, 3, 4]), max_size=4).filter(lambda cut: sum(cut) <= 7)

@@ -27,6 +27,8 @@ from gpuwatch.model import EMPTY, DeviceUsage, Reading, RowKey, Usage
 MOST_WATTS = 20_000.0
 # Seven sevenths are not quite one in binary.
 DUST = 1e-9
+# Slices come and go; totals of those that are gone are kept while there are not more devices than this.
+MOST_DEVICES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,14 @@ class Meter:
             electric = reading if nature.parent is None else readings.get(nature.parent)
             self._advance_device(now, uid, Look(reading, electric, shares, whole, nature))
         self._retire(now, readings)
+        if len(self.devices) > MOST_DEVICES:
+            self._forget_gone(readings)
+
+    def _forget_gone(self, readings: Mapping[str, object]) -> None:
+        """Drop the totals of the devices that have been known longest and are not there any more."""
+        gone = [uid for uid in self.devices if uid not in readings and uid not in self._meters]
+        for uid in gone[: len(self.devices) - MOST_DEVICES]:
+            del self.devices[uid]
 
     def _advance_device(self, now: float, uid: str, look: Look) -> None:
         meter = self._meters.get(uid)
