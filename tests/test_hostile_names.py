@@ -18,6 +18,7 @@ from gpuwatch.accounting.alerts import Policy
 from gpuwatch.agent.messages import Declare, ReportProgress, StartRun
 from gpuwatch.agent.socket import Peer
 from gpuwatch.cli.jobs import jobs, show
+from gpuwatch.errors import Unavailable
 from gpuwatch.ledger.store import open_store
 from gpuwatch.model import Site
 from gpuwatch.notifiers.log import LogNotifier
@@ -69,7 +70,7 @@ def node(tmp_path: Path, name: str) -> Iterator[FakeNode]:
     if hygiene.label(name) == name or name.isprintable():
         made.agent.handle(Peer(pid=78, pid_start=1, uid=1000, gid=1000), StartRun(name))
     made.tick(30)
-    made.jobs.error = RuntimeError(name)
+    made.jobs.error = Unavailable(name)
     made.tick()
     yield made
     made.stop()
@@ -137,5 +138,5 @@ def test_every_view_of_accounting_stays_text(
 
 def test_status_and_health_stay_on_their_lines(node: FakeNode) -> None:
     """The reason of a failing source reaches an operator as one line."""
-    assert "down: RuntimeError" in node.agent.status()
+    assert "local down: " in node.agent.status()
     assert "\n" not in node.agent.status()
