@@ -12,23 +12,21 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("gpuwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gpuwatch")
 
+from tests import goldens
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --update-golden, after which the difference in version control is the review."""
-    parser.addoption("--update-golden", action="store_true", help="write tests/golden/ again from what is put out")
+    parser.addoption("--update-golden", action="store_true", help="write goldens again from what is put out")
 
 
 @pytest.fixture
-def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Compare a text with the file of that name under tests/golden/: `golden("agent_metrics.txt", text)`."""
+def golden(request: pytest.FixtureRequest) -> Callable[[str | Path, str], None]:
+    """Compare a text with a golden: `golden("agent_metrics.txt", text)`, in tests/golden/ but for a whole path."""
 
-    def compare(name: str, actual: str) -> None:
-        path = GOLDEN / name
-        if request.config.getoption("--update-golden"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(actual, encoding="utf-8")
-        assert path.read_text(encoding="utf-8") == actual
+    def compare(name: str | Path, actual: str) -> None:
+        goldens.compare(GOLDEN / name, actual, update=request.config.getoption("--update-golden"))
 
     return compare

@@ -109,6 +109,7 @@ def test_nobody_imports_a_plugin_by_name():
         module_of(p) for p in MODULES if room_of(module_of(p)) in rooms and p.stem not in ("base", "__init__")
     }
     shared = {"gpuwatch.devices.checks", "gpuwatch.devices.recordings", "gpuwatch.jobs.proc", "gpuwatch.jobs.tree"}
+    shared |= {"gpuwatch.devices.capture"}
     catalogues = {"gpuwatch.cli.metrics": {"gpuwatch.sinks.prometheus"}}
 
     offenders = {

@@ -16,8 +16,10 @@ from typing import Annotated, Any
 import typer
 
 from gpuwatch import __version__, config, hygiene, plugins
+from gpuwatch.cli import capture as capturing
 from gpuwatch.cli import inspection, rights
 from gpuwatch.cli.inspection import Finding
+from gpuwatch.cli.options import ConfigOption
 from gpuwatch.cli.rights import Right
 from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Settings
@@ -26,18 +28,49 @@ _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
 _COLOURS = {"ok": "32", "yes": "32", "warning": "33", "no": "33", "unknown": "33", "failed": "31"}
 
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+ProbeOption = Annotated[bool, typer.Option("--probe", help="Read each device and host source once, too.")]
+RequireOption = Annotated[bool | None, typer.Option("--require-device", help="Exit 69 where no device is found.")]
+TimeoutOption = Annotated[float, typer.Option(help="Seconds to wait for each source.", min=0.1)]
+CaptureOption = Annotated[
+    bool,
+    typer.Option(
+        "--capture",
+        help="Check nothing; write a masked recording of what the NVIDIA driver says, one for each model.",
+    ),
+]
+TargetArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="FILE_OR_FOLDER", help="Where --capture writes (default: here).", show_default=False),
+]
+
+
 def check(
-    config_file: Annotated[
-        Path | None, typer.Option("--config", help="Configuration file (default: /etc/gpuwatch/gpuwatch.toml).")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    probe: Annotated[bool, typer.Option("--probe", help="Read each device and host source once, too.")] = False,
-    require_device: Annotated[
-        bool | None, typer.Option("--require-device", help="Exit 69 where no device is found.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for each source.", min=0.1)] = 10.0,
+    config_file: ConfigOption = None,
+    as_json: JsonOption = False,
+    probe: ProbeOption = False,
+    require_device: RequireOption = None,
+    timeout: TimeoutOption = 10.0,
+    capture: CaptureOption = False,
+    target: TargetArgument = None,
 ) -> None:
-    """Check the configuration and this node: what the agent finds, may do, and cannot see. Changes nothing."""
+    """Check the configuration and this node: what the agent finds, may do, and cannot see. Changes nothing.
+
+    With --capture only the driver is asked, by getters that any user may call, each for at most --timeout.
+    """
+    if capture:
+        if config_file or probe or require_device is not None:
+            raise typer.BadParameter("--capture goes with --json and --timeout alone")
+        capturing.run(target or Path(), timeout, as_json)
+    elif target is not None:
+        raise typer.BadParameter(f"{str(target)!r} says where --capture writes, which is not given")
+    else:
+        _check(config_file, as_json, probe, require_device, timeout)
+
+
+def _check(
+    config_file: Path | None, as_json: bool, probe: bool, require_device: bool | None, timeout: float
+) -> None:
     overrides = {"agent.require_device": require_device}
     try:
         settings = config.load(config_file, overrides, plugins.ROOMS)

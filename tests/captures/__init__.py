@@ -1,76 +1,182 @@
-"""Recordings of real accelerators, one masked file each: `<vendor>-<model>__<driver>.json`.
+"""Recordings of real accelerators, one masked file each: `<vendor>-<model>[-mig]__<driver>.json`.
 
-Made by `python -m tests.captures.record` on a machine that has the hardware. Every file becomes a test case by
-itself: `play` loads it into the fake driver, and the tests compare what gpuwatch reads with what was recorded.
+Made by `gpuwatch check --capture` on a machine that has the hardware. Every file here is a test case by itself:
+`play` loads it into the fake driver, and what gpuwatch makes of that is compared with the recording, and with the
+golden beside it (`X.golden.json`), which `pytest tests/devices/test_nvidia_captures.py --update-golden` writes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from gpuwatch.devices.capture import SCHEMA
+from gpuwatch.devices.interview import value_of
+from gpuwatch.model import Device, Reading, Site, Snapshot
+from gpuwatch.sinks.prometheus import PrometheusSink
 from tests.fake_nvml import FakeDevice
 from tests.fake_nvml.layout import CALLS
 
 FOLDER = Path(__file__).parent
+NOT_SUPPORTED, UNKNOWN = 3, 999
+ENERGY = 83
+DRIFT_JOULES = 10_000
 
 Capture = Mapping[str, Any]
 
 
-def captures() -> list[Path]:
-    """The recordings that are committed."""
-    return sorted(FOLDER.glob("*__*.json"))
+def captures(folder: Path = FOLDER) -> list[Path]:
+    """The recordings in a folder, by default those that are committed."""
+    return sorted(path for path in folder.glob("*__*.json") if not path.name.endswith(".golden.json"))
+
+
+def golden_of(path: Path) -> Path:
+    """Where the golden of a recording is."""
+    return path.with_name(f"{path.stem}.golden.json")
 
 
 def read(path: Path) -> Capture:
     """One recording."""
     loaded: Capture = json.loads(path.read_text(encoding="utf-8"))
+    if loaded["schema"] != SCHEMA:
+        raise ValueError(f"{path}: schema {loaded['schema']!r} is not known; there is {SCHEMA}")
     return loaded
+
+
+def value(capture: Capture, call: str, *arguments: int) -> Any:
+    """What a call returned, None where it did not succeed."""
+    return value_of(capture["calls"], call, *arguments)
+
+
+def field(capture: Capture, number: int, scope: int = 0) -> Mapping[str, Any]:
+    """The answer to a field; NOT_SUPPORTED where it was not asked."""
+    found = (each for each in capture["fields"] if (each["id"], each["scope"]) == (number, scope))
+    return next(found, {"return": NOT_SUPPORTED})
 
 
 def play(capture: Capture, device: FakeDevice, fields: Iterable[int]) -> None:
     """Let a fake device answer as the recorded one did, and to these fields."""
+    device.name = capture["model"]
     for call, answers in capture["calls"].items():
-        results = {answer["return"] for answer in answers}
+        results = {UNKNOWN if answer["return"] is None else answer["return"] for answer in answers}
         if call in CALLS and 0 not in results:
             device.fail(call, max(results))
-    device.name = capture["model"]
-    _play_values(capture["calls"], device)
-    for field in fields:
-        answer = capture["fields"].get(str(field), {"return": 3})
-        if answer["return"] == 0:
-            device.field(field, answer["value"], answer["type"])
-        else:
-            device.field(field, 0)
-            device.fail_field(field, answer["return"])
+    for player in PLAYERS:
+        player(capture, device)
+    for number in fields:
+        _play_field(field(capture, number), number, device)
 
 
-def _play_values(calls: Mapping[str, list[dict[str, Any]]], device: FakeDevice) -> None:
-    known = {
-        (call, *answer["args"]): answer["value"]
-        for call, answers in calls.items()
-        for answer in answers
-        if answer["return"] == 0
+def _play_field(answer: Mapping[str, Any], number: int, device: FakeDevice) -> None:
+    if answer["return"] == 0:
+        device.field(number, answer["value"], answer["type"])
+    else:
+        device.field(number, 0)
+        device.fail_field(number, UNKNOWN if answer["return"] is None else answer["return"])
+
+
+def _play_identity(capture: Capture, device: FakeDevice) -> None:
+    device.capability = tuple(value(capture, "nvmlDeviceGetCudaComputeCapability") or (0, 0))
+    if capture["uuid"]:
+        device.uuid = capture["uuid"]
+    if pci := value(capture, "nvmlDeviceGetPciInfo_v3"):
+        device.bus_id = pci["busId"]
+
+
+def _play_load(capture: Capture, device: FakeDevice) -> None:
+    percent = value(capture, "nvmlDeviceGetUtilizationRates") or {"gpu": 0, "memory": 0}
+    units = {
+        unit: (value(capture, f"nvmlDeviceGet{unit.capitalize()}Utilization") or [0])[0] / 100
+        for unit in ("encoder", "decoder")
     }
-    percent = known.get(("nvmlDeviceGetUtilizationRates",), {"gpu": 0, "memory": 0})
-    encoder, decoder = (known.get((f"nvmlDeviceGet{unit}Utilization",), [0])[0] for unit in ("Encoder", "Decoder"))
-    device.load(percent["gpu"] / 100, memory=percent["memory"] / 100, encoder=encoder / 100, decoder=decoder / 100)
-    if memory := known.get(("nvmlDeviceGetMemoryInfo_v2",)):
+    device.load(percent["gpu"] / 100, memory=percent["memory"] / 100, **units)
+
+
+def _play_memory(capture: Capture, device: FakeDevice) -> None:
+    if memory := value(capture, "nvmlDeviceGetMemoryInfo_v2"):
         device.memory(total=memory["total"], reserved=memory["reserved"], used=memory["used"])
-    elif memory := known.get(("nvmlDeviceGetMemoryInfo",)):
+    elif memory := value(capture, "nvmlDeviceGetMemoryInfo"):
         device.memory(total=memory["total"], reserved=0, used=memory["used"])
-    device.capability = tuple(known.get(("nvmlDeviceGetCudaComputeCapability",), (0, 0)))
-    device.power_watts = known.get(("nvmlDeviceGetPowerUsage",), 0) / 1000
-    device.power_limit_watts = known.get(("nvmlDeviceGetEnforcedPowerLimit",), 0) / 1000
-    new, old = (known.get((f"nvmlDeviceGetTemperature{v}", 0)) for v in ("V", ""))
-    device.temperature_celsius = next((each for each in (new, old) if each is not None), 0)
+
+
+def _play_electricity(capture: Capture, device: FakeDevice) -> None:
+    device.power_watts = (value(capture, "nvmlDeviceGetPowerUsage") or 0) / 1000
+    device.power_limit_watts = (value(capture, "nvmlDeviceGetEnforcedPowerLimit") or 0) / 1000
+    device.energy_joules = (value(capture, "nvmlDeviceGetTotalEnergyConsumption") or 0) / 1000
+
+
+def _play_temperature_and_clocks(capture: Capture, device: FakeDevice) -> None:
+    told = [value(capture, f"nvmlDeviceGetTemperature{version}", 0) for version in ("V", "")]
+    device.temperature_celsius = next((each for each in told if each is not None), 0)
     for number, domain in enumerate(("graphics", "sm", "memory", "video")):
-        megahertz = known.get(("nvmlDeviceGetClockInfo", number))
+        megahertz = value(capture, "nvmlDeviceGetClockInfo", number)
         device.clocks(**{domain: None if megahertz is None else megahertz * 1e6})
+
+
+def _play_ecc(capture: Capture, device: FakeDevice) -> None:
     for kind, type_ in enumerate(("corrected", "uncorrected")):
         for number, scope in enumerate(("volatile", "aggregate")):
-            device.ecc(type_, scope, known.get(("nvmlDeviceGetTotalEccErrors", kind, number), 0))
-    running = known.get(("nvmlDeviceGetComputeRunningProcesses_v3",), [])
-    device.processes(*((each["pid"], each["usedGpuMemory"]) for each in running))
+            device.ecc(type_, scope, value(capture, "nvmlDeviceGetTotalEccErrors", kind, number) or 0)
+
+
+def _play_processes(capture: Capture, device: FakeDevice) -> None:
+    for name, graphics in (("Compute", False), ("Graphics", True)):
+        running = value(capture, f"nvmlDeviceGet{name}RunningProcesses_v3") or []
+        device.processes(*((each["pid"], each["usedGpuMemory"]) for each in running), graphics=graphics)
+
+
+PLAYERS: Sequence[Callable[[Capture, FakeDevice], None]] = (
+    _play_identity,
+    _play_load,
+    _play_processes,
+    _play_memory,
+    _play_electricity,
+    _play_temperature_and_clocks,
+    _play_ecc,
+)
+"""Each sets one thing of the fake device; where the fake learns something new, its player is added here."""
+
+
+def golden_text(capture: Capture, devices: Sequence[Device], readings: Mapping[str, Reading]) -> str:
+    """What gpuwatch makes of a recording: its devices, their readings, and their lines on the page of metrics."""
+    settled = {uid: _settled(capture, reading) for uid, reading in readings.items()}
+    told = [
+        {
+            "device": {name: part for name, part in asdict(device).items() if name != "node"},
+            "reading": _plain(settled[device.uid]),
+        }
+        for device in devices
+    ]
+    lines = _metric_lines(devices, settled)
+    return json.dumps({"devices": told, "metrics": lines}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _settled(capture: Capture, reading: Reading) -> Reading:
+    """The reading with the recorded energy, where that is no field: the fake's own counter goes on meanwhile."""
+    joules = (value(capture, "nvmlDeviceGetTotalEnergyConsumption") or 0) / 1000
+    if field(capture, ENERGY)["return"] == 0 or reading.energy_joules is None:
+        return reading
+    assert 0 <= reading.energy_joules - joules < DRIFT_JOULES
+    return replace(reading, energy_joules=joules)
+
+
+def _plain(reading: Reading) -> dict[str, Any]:
+    """A reading as JSON, without what is unknown; labels of a series joined by commas."""
+    told: dict[str, Any] = {}
+    for name in reading.__dataclass_fields__:
+        found = getattr(reading, name)
+        if isinstance(found, Mapping):
+            found = {",".join([labels] if isinstance(labels, str) else labels): found[labels] for labels in found}
+        if found is not None and found != {}:
+            told[name] = [asdict(each) for each in found] if name == "processes" else found
+    return told
+
+
+def _metric_lines(devices: Sequence[Device], readings: Mapping[str, Reading]) -> list[str]:
+    by_uid = {device.uid: device for device in devices}
+    sink = PrometheusSink(PrometheusSink.Settings(), Site(), clock=lambda: 0.0)
+    sink.take(Snapshot("", "", 0.0, 1, "", "", devices=by_uid, readings=readings))
+    return [line for line in sink.render().decode().splitlines() if line.startswith("gpuwatch_device_")]

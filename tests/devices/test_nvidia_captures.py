@@ -7,30 +7,46 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pynvml
 import pytest
 
+from gpuwatch.devices import capture as recorder
 from gpuwatch.devices.nvidia import NvidiaDevices
 from gpuwatch.devices.nvml import FIELDS
-from gpuwatch.model import Reading
-from tests.captures import Capture, captures, play, read
-from tests.captures.record import file_name, main, record
+from gpuwatch.model import Device, Reading
+from tests import goldens
+from tests.captures import FOLDER as COMMITTED
+from tests.captures import Capture, captures, field, golden_of, golden_text, play, read, value
 from tests.fake_nvml import FakeNvml
 
 Connect = Callable[[], NvidiaDevices]
+Drive = Callable[[int], FakeNvml]
+Golden = Callable[[Path, str], None]
 
 
-def value(capture: Capture, call: str, *args: int) -> Any:
-    """What a call returned, None where it failed."""
-    for answer in capture["calls"][call]:
-        if answer["args"] == list(args) and answer["return"] == 0:
-            return answer["value"]
-    return None
+def recorded() -> Capture:
+    """A recording of the driver that this process sees, through a file's text."""
+    (capture,) = recorder.record(lambda call: call(), lambda seconds: None)
+    loaded: Capture = json.loads(recorder.text_of(capture))
+    return loaded
 
 
-def field(capture: Capture, number: int) -> Any:
-    """What a field carried, None where it failed."""
-    return capture["fields"][str(number)].get("value")
+def played(capture: Capture, driver: Drive, connect: Connect) -> tuple[list[Device], dict[str, Reading]]:
+    """What gpuwatch reads of a fake device that answers as recorded."""
+    play(capture, driver(1).devices[0], FIELDS)
+    source = connect()
+    devices = list(source.scan(0.0))
+    return devices, {device.uid: source.read(device, 0.0) for device in devices}
+
+
+def first_played(capture: Capture, driver: Drive, connect: Connect) -> Reading:
+    """The reading of the whole device."""
+    devices, readings = played(capture, driver, connect)
+    return readings[devices[0].uid]
+
+
+def as_golden(capture: Capture, driver: Drive, connect: Connect) -> str:
+    """What the golden of a recording has to say."""
+    return golden_text(capture, *played(capture, driver, connect))
 
 
 def scaled(number: float | None, unit: float) -> float | None:
@@ -40,10 +56,7 @@ def scaled(number: float | None, unit: float) -> float | None:
 def assert_reading_is_what_was_recorded(capture: Capture, reading: Reading) -> None:
     rates = value(capture, "nvmlDeviceGetUtilizationRates") or {}
     memory = value(capture, "nvmlDeviceGetMemoryInfo_v2") or value(capture, "nvmlDeviceGetMemoryInfo") or {}
-    energy = field(capture, 83)
-    if energy is None:
-        energy = value(capture, "nvmlDeviceGetTotalEnergyConsumption")
-    powers = {name: field(capture, number) for name, number in (("average", 185), ("instant", 186))}
+    powers = {name: field(capture, number).get("value") for name, number in (("average", 185), ("instant", 186))}
     clocks = {
         domain: number * 1e6
         for index, domain in enumerate(("graphics", "sm", "memory", "video"))
@@ -52,20 +65,13 @@ def assert_reading_is_what_was_recorded(capture: Capture, reading: Reading) -> N
 
     assert scaled(rates.get("gpu"), 100) == reading.utilization_ratio
     assert memory.get("used") == reading.memory_used_bytes
-    assert scaled(energy, 1000) == reading.energy_joules
     assert clocks == reading.clock_hz
     assert scaled(value(capture, "nvmlDeviceGetEnforcedPowerLimit"), 1000) == reading.power_limit_watts
+    if (millijoules := field(capture, 83).get("value")) is not None:
+        assert millijoules / 1000 == reading.energy_joules
     for name, milliwatts in powers.items():
         if any(each is not None for each in powers.values()):
             assert scaled(milliwatts, 1000) == reading.power_watts.get((name, "device"))
-
-
-def played(capture: Capture, driver: Callable[[int], FakeNvml], connect: Connect) -> Reading:
-    fake = driver(1)
-    play(capture, fake.devices[0], FIELDS)
-    fake.devices[0].power_watts = (value(capture, "nvmlDeviceGetPowerUsage") or 0) / 1000
-    source = connect()
-    return source.read(source.scan(0.0)[0], 0.0)
 
 
 @pytest.fixture
@@ -80,57 +86,139 @@ def busy(fake: FakeNvml) -> Capture:
     device.fail("nvmlDeviceGetEncoderUtilization", 3)
     device.fail_field(185, 3)
     device.ecc("corrected", "volatile", 3)
-    pynvml.nvmlInit()
-    capture = record(0)
-    pynvml.nvmlShutdown()
-    return capture
+    return recorded()
+
+
+@pytest.fixture
+def dropped_in(busy: Capture, tmp_path: Path) -> Path:
+    """That recording as a file in a folder, as if somebody had sent it."""
+    path = tmp_path / "captures" / recorder.file_name(busy)
+    path.parent.mkdir()
+    path.write_text(json.dumps(busy))
+    return path
 
 
 @pytest.mark.parametrize("path", captures(), ids=lambda path: path.stem)
-def test_recorded_device_reads_as_recorded(
-    path: Path, driver: Callable[[int], FakeNvml], connect: Connect
-) -> None:
+def test_recorded_device_reads_as_recorded(path: Path, driver: Drive, connect: Connect) -> None:
     """Each committed recording is a test case by itself."""
     capture = read(path)
 
-    assert_reading_is_what_was_recorded(capture, played(capture, driver, connect))
+    assert_reading_is_what_was_recorded(capture, first_played(capture, driver, connect))
 
 
-def test_a_recording_plays_back_as_it_was(
-    busy: Capture, driver: Callable[[int], FakeNvml], connect: Connect
+@pytest.mark.parametrize("path", captures(), ids=lambda path: path.stem)
+def test_recorded_device_reads_as_its_golden_says(
+    path: Path, driver: Drive, connect: Connect, golden: Golden
 ) -> None:
-    """Recording and playing back are each other's inverse, through a file's text."""
-    capture = json.loads(json.dumps(busy))
-    reading = played(capture, driver, connect)
+    """What gpuwatch makes of a recording is reviewed once, and every change of it after that."""
+    golden(golden_of(path), as_golden(read(path), driver, connect))
 
-    assert_reading_is_what_was_recorded(capture, reading)
+
+def test_every_golden_belongs_to_a_recording() -> None:
+    """A recording that is taken out takes its golden along."""
+    assert {golden_of(path) for path in captures()} == set(COMMITTED.glob("*.golden.json"))
+
+
+def test_a_recording_plays_back_as_it_was(busy: Capture, driver: Drive, connect: Connect) -> None:
+    """Recording and playing back are each other's inverse, through a file's text."""
+    reading = first_played(busy, driver, connect)
+
+    assert_reading_is_what_was_recorded(busy, reading)
     assert (reading.utilization_ratio, reading.encoder_ratio, reading.decoder_ratio) == (0.83, None, 0.0)
     assert reading.power_watts == {("instant", "device"): 512.25}
     assert reading.ecc_errors["corrected", "volatile"] == 3
 
 
-def test_a_recording_names_nobody(busy: Capture, fake: FakeNvml) -> None:
-    """UUID, serial number and pids are not in it; costs are."""
-    text = json.dumps(busy)
-    processes = value(busy, "nvmlDeviceGetComputeRunningProcesses_v3")
+def test_a_recording_of_a_played_recording_says_the_same(busy: Capture, driver: Drive) -> None:
+    """Whoever records the fake gets what was recorded of the real one, but for what it cost."""
+    play(busy, driver(1).devices[0], FIELDS)
+    again = recorded()
 
-    assert fake.devices[0].uuid not in text
-    assert fake.calls("nvmlDeviceGetSerial") == 0
-    assert [each["pid"] for each in processes] == [1001, 1002]
-    assert 0 < busy["calls"]["nvmlDeviceGetPowerUsage"][0]["seconds"] < 1
-
-
-def test_a_recording_is_named_by_vendor_model_and_driver(busy: Capture) -> None:
-    """The name of the file says what it is of."""
-    assert file_name(dict(busy)) == "nvidia-h100-80gb-hbm3__570.86.15.json"
+    for call, answers in busy["calls"].items():
+        if call != "nvmlDeviceGetTotalEnergyConsumption":
+            assert [each.get("value") for each in answers] == [each.get("value") for each in again["calls"][call]]
+            assert [each["return"] for each in answers] == [each["return"] for each in again["calls"][call]]
+    assert [each.get("value") for each in busy["fields"]] == [each.get("value") for each in again["fields"]]
 
 
-def test_equal_devices_are_recorded_once(
-    driver: Callable[[int], FakeNvml], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_old_device_plays_back_by_its_older_calls(driver: Drive, connect: Connect) -> None:
+    """Where the driver refuses all fields, power and energy come from calls of their own; the golden is steady."""
+    old = driver(1).devices[0]
+    old.capability, old.power_watts, old.energy_joules = (7, 0), 250.0, 1e6
+    old.fail("nvmlDeviceGetFieldValues", 3)
+    old.fail("nvmlDeviceGetMemoryInfo_v2", 13)
+    capture = recorded()
+    joules = value(capture, "nvmlDeviceGetTotalEnergyConsumption") / 1000
+
+    told = json.loads(as_golden(capture, driver, connect))["devices"][0]["reading"]
+
+    assert told["power_watts"] == {"instant,device": 250.0}
+    assert told["energy_joules"] == joules
+    assert "memory_reserved_bytes" not in told
+
+
+def test_a_call_that_hung_is_played_as_a_failure(busy: Capture, driver: Drive, connect: Connect) -> None:
+    """A recording says null for it; playing it must not hang the tests."""
+    busy["calls"]["nvmlDeviceGetUtilizationRates"][0] = {"args": [], "return": None, "failure": "no answer"}
+
+    assert first_played(busy, driver, connect).utilization_ratio is None
+
+
+def test_a_recording_without_a_golden_says_how_to_get_one(
+    dropped_in: Path, driver: Drive, connect: Connect
 ) -> None:
-    """A node with two boards of one model gives one file."""
-    driver(2)
-    main(tmp_path)
+    """The first run after a recording was put into the folder."""
+    actual = as_golden(read(dropped_in), driver, connect)
 
-    assert [path.name for path in tmp_path.glob("*.json")] == ["nvidia-h100-80gb-hbm3__570.86.15.json"]
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    with pytest.raises(
+        AssertionError, match=r"nvidia-h100.*\.golden\.json is not there: run pytest --update-golden"
+    ):
+        goldens.compare(golden_of(dropped_in), actual, update=False)
+
+
+def test_a_golden_is_written_beside_its_recording_and_then_holds(
+    dropped_in: Path, driver: Drive, connect: Connect
+) -> None:
+    """`pytest --update-golden` is all it takes; the golden is no recording, and what it says does not vary."""
+    goldens.compare(golden_of(dropped_in), as_golden(read(dropped_in), driver, connect), update=True)
+
+    goldens.compare(golden_of(dropped_in), as_golden(read(dropped_in), driver, connect), update=False)
+    written = json.loads(golden_of(dropped_in).read_text())
+    assert captures(dropped_in.parent) == [dropped_in]
+    assert written["devices"][0]["device"]["model"] == "NVIDIA H100 80GB HBM3"
+    assert written["devices"][0]["reading"]["utilization_ratio"] == 0.83
+    uuid = written["devices"][0]["device"]["uid"]
+    assert f'gpuwatch_device_utilization_ratio{{uuid="{uuid}"}} 0.83' in written["metrics"]
+
+
+def test_a_golden_notices_what_gpuwatch_reads_differently(
+    dropped_in: Path, driver: Drive, connect: Connect
+) -> None:
+    """It fails until it is written again, and holds after that."""
+    golden = golden_of(dropped_in)
+    goldens.compare(golden, as_golden(read(dropped_in), driver, connect), update=True)
+    changed: dict[str, Any] = dict(read(dropped_in))
+    changed["calls"]["nvmlDeviceGetUtilizationRates"][0]["value"]["gpu"] = 12
+
+    actual = as_golden(changed, driver, connect)
+
+    with pytest.raises(AssertionError):
+        goldens.compare(golden, actual, update=False)
+    goldens.compare(golden, actual, update=True)
+    goldens.compare(golden, actual, update=False)
+
+
+def test_a_recording_of_another_schema_is_refused(dropped_in: Path) -> None:
+    """Its keys would mean something else."""
+    dropped_in.write_text(json.dumps(dict(read(dropped_in)) | {"schema": 3}))
+
+    with pytest.raises(ValueError, match="schema 3 is not known; there is 2"):
+        read(dropped_in)
+
+
+def test_keys_of_a_later_version_are_passed_over(busy: Capture, driver: Drive, connect: Connect) -> None:
+    """A newer gpuwatch records more; an older one's tests still play it."""
+    newer: dict[str, Any] = dict(busy) | {"weather": "fine"}
+    newer["calls"]["nvmlDeviceGetSomethingNew"] = [{"args": [], "return": 0, "value": 1, "mood": "good"}]
+
+    assert first_played(newer, driver, connect).utilization_ratio == 0.83
