@@ -88,7 +88,7 @@ GPM_METRICS: tuple[tuple[int, ...], ...] = (
 
 
 def _memory_v2(api: Any, handle: nvml.Handle) -> Any:
-    return api.nvmlDeviceGetMemoryInfo(handle, version=nvml.MEMORY_V2)
+    return api.nvmlDeviceGetMemoryInfo(handle, version=api.nvmlMemory_v2)
 
 
 def _fabric(api: Any, handle: nvml.Handle, number: int) -> Any:
