@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import goldens
+
 # How long an example takes says what else the machine does; speed is measured by `make bench`.
 settings.register_profile("gpuwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gpuwatch")
-
-from tests import goldens
 
 GOLDEN = Path(__file__).parent / "golden"
 

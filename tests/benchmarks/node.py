@@ -82,6 +82,10 @@ class Scraper:
             body = gzip.decompress(body)
         return body.decode(), seconds
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
     def _ask(self) -> http.client.HTTPResponse:
         self._connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
         return self._connection.getresponse()
