@@ -56,7 +56,8 @@ def record(deadline: Deadline, sleep: Callable[[float], None] = time.sleep) -> I
         yield from each_kind(asker, library.driver or "")
     finally:
         if not asker.silent:
-            deadline(library.close)
+            with suppress(Unavailable):
+                deadline(library.close)
 
 
 def each_kind(asker: Asker, driver: str) -> Iterator[Capture]:

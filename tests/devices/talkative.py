@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import pynvml
@@ -30,7 +30,8 @@ class Talkative:
         self.freed: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
-        return _refused if name.startswith("nvml") else getattr(pynvml, name)
+        found = getattr(pynvml, name)
+        return _refused if isinstance(found, FunctionType) else found
 
     def nvmlDeviceGetCount(self) -> int:
         return 1

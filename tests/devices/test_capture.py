@@ -314,6 +314,19 @@ def test_a_driver_that_hangs_at_once_is_unavailable(fake: FakeNvml) -> None:
         list(capture.record(deadline, no_wait))
 
 
+def test_a_driver_that_hangs_at_its_end_costs_nothing(fake: FakeNvml) -> None:
+    """All that was asked has been answered by then."""
+
+    def deadline(call: Callable[[], Any]) -> Any:
+        if getattr(call, "__name__", "") == "close":
+            raise Unavailable("no answer within 1 s")
+        return call()
+
+    (recorded,) = capture.record(deadline, no_wait)
+
+    assert capture.unanswered(recorded) == 0
+
+
 def test_the_text_reads_back_and_has_an_answer_on_a_line(fake: FakeNvml) -> None:
     """So that two recordings can be compared by diff."""
     (recorded,) = recordings()
