@@ -333,4 +333,4 @@ def test_the_text_reads_back_and_has_an_answer_on_a_line(fake: FakeNvml) -> None
     text = capture.text_of(recorded)
 
     assert json.loads(text) == json.loads(json.dumps(recorded))
-    assert sum('"id": ' in line for line in text.splitlines()) == len(recorded["fields"])
+    assert sum('"scope": ' in line for line in text.splitlines()) == len(recorded["fields"])

@@ -18,8 +18,8 @@ from tests.captures import FOLDER as COMMITTED
 from tests.captures import Capture, captures, field, golden_of, golden_text, play, read, value
 from tests.fake_nvml import FakeNvml
 
-Connect = Callable[[], NvidiaDevices]
 Drive = Callable[[int], FakeNvml]
+Played = Callable[[Capture], tuple[list[Device], dict[str, Reading]]]
 Golden = Callable[[Path, str], None]
 
 
@@ -30,23 +30,28 @@ def recorded() -> Capture:
     return loaded
 
 
-def played(capture: Capture, driver: Drive, connect: Connect) -> tuple[list[Device], dict[str, Reading]]:
-    """What gpuwatch reads of a fake device that answers as recorded."""
-    play(capture, driver(1).devices[0], FIELDS)
-    source = connect()
-    devices = list(source.scan(0.0))
-    return devices, {device.uid: source.read(device, 0.0) for device in devices}
+@pytest.fixture
+def played(driver: Drive, connect: Callable[[], NvidiaDevices]) -> Played:
+    """What gpuwatch reads of a fake device that answers as recorded: the devices, and their readings by uid."""
+
+    def read_all(capture: Capture) -> tuple[list[Device], dict[str, Reading]]:
+        play(capture, driver(1).devices[0], FIELDS)
+        source = connect()
+        devices = list(source.scan(0.0))
+        return devices, {device.uid: source.read(device, 0.0) for device in devices}
+
+    return read_all
 
 
-def first_played(capture: Capture, driver: Drive, connect: Connect) -> Reading:
+def first(played: tuple[list[Device], dict[str, Reading]]) -> Reading:
     """The reading of the whole device."""
-    devices, readings = played(capture, driver, connect)
+    devices, readings = played
     return readings[devices[0].uid]
 
 
-def as_golden(capture: Capture, driver: Drive, connect: Connect) -> str:
+def as_golden(capture: Capture, played: Played) -> str:
     """What the golden of a recording has to say."""
-    return golden_text(capture, *played(capture, driver, connect))
+    return golden_text(capture, *played(capture))
 
 
 def scaled(number: float | None, unit: float) -> float | None:
@@ -99,19 +104,17 @@ def dropped_in(busy: Capture, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("path", captures(), ids=lambda path: path.stem)
-def test_recorded_device_reads_as_recorded(path: Path, driver: Drive, connect: Connect) -> None:
+def test_recorded_device_reads_as_recorded(path: Path, played: Played) -> None:
     """Each committed recording is a test case by itself."""
     capture = read(path)
 
-    assert_reading_is_what_was_recorded(capture, first_played(capture, driver, connect))
+    assert_reading_is_what_was_recorded(capture, first(played(capture)))
 
 
 @pytest.mark.parametrize("path", captures(), ids=lambda path: path.stem)
-def test_recorded_device_reads_as_its_golden_says(
-    path: Path, driver: Drive, connect: Connect, golden: Golden
-) -> None:
+def test_recorded_device_reads_as_its_golden_says(path: Path, played: Played, golden: Golden) -> None:
     """What gpuwatch makes of a recording is reviewed once, and every change of it after that."""
-    golden(golden_of(path), as_golden(read(path), driver, connect))
+    golden(golden_of(path), as_golden(read(path), played))
 
 
 def test_every_golden_belongs_to_a_recording() -> None:
@@ -119,9 +122,9 @@ def test_every_golden_belongs_to_a_recording() -> None:
     assert {golden_of(path) for path in captures()} == set(COMMITTED.glob("*.golden.json"))
 
 
-def test_a_recording_plays_back_as_it_was(busy: Capture, driver: Drive, connect: Connect) -> None:
+def test_a_recording_plays_back_as_it_was(busy: Capture, played: Played) -> None:
     """Recording and playing back are each other's inverse, through a file's text."""
-    reading = first_played(busy, driver, connect)
+    reading = first(played(busy))
 
     assert_reading_is_what_was_recorded(busy, reading)
     assert (reading.utilization_ratio, reading.encoder_ratio, reading.decoder_ratio) == (0.83, None, 0.0)
@@ -141,7 +144,7 @@ def test_a_recording_of_a_played_recording_says_the_same(busy: Capture, driver: 
     assert [each.get("value") for each in busy["fields"]] == [each.get("value") for each in again["fields"]]
 
 
-def test_an_old_device_plays_back_by_its_older_calls(driver: Drive, connect: Connect) -> None:
+def test_an_old_device_plays_back_by_its_older_calls(driver: Drive, played: Played) -> None:
     """Where the driver refuses all fields, power and energy come from calls of their own; the golden is steady."""
     old = driver(1).devices[0]
     old.capability, old.power_watts, old.energy_joules = (7, 0), 250.0, 1e6
@@ -150,25 +153,23 @@ def test_an_old_device_plays_back_by_its_older_calls(driver: Drive, connect: Con
     capture = recorded()
     joules = value(capture, "nvmlDeviceGetTotalEnergyConsumption") / 1000
 
-    told = json.loads(as_golden(capture, driver, connect))["devices"][0]["reading"]
+    told = json.loads(as_golden(capture, played))["devices"][0]["reading"]
 
     assert told["power_watts"] == {"instant,device": 250.0}
     assert told["energy_joules"] == joules
     assert "memory_reserved_bytes" not in told
 
 
-def test_a_call_that_hung_is_played_as_a_failure(busy: Capture, driver: Drive, connect: Connect) -> None:
+def test_a_call_that_hung_is_played_as_a_failure(busy: Capture, played: Played) -> None:
     """A recording says null for it; playing it must not hang the tests."""
     busy["calls"]["nvmlDeviceGetUtilizationRates"][0] = {"args": [], "return": None, "failure": "no answer"}
 
-    assert first_played(busy, driver, connect).utilization_ratio is None
+    assert first(played(busy)).utilization_ratio is None
 
 
-def test_a_recording_without_a_golden_says_how_to_get_one(
-    dropped_in: Path, driver: Drive, connect: Connect
-) -> None:
+def test_a_recording_without_a_golden_says_how_to_get_one(dropped_in: Path, played: Played) -> None:
     """The first run after a recording was put into the folder."""
-    actual = as_golden(read(dropped_in), driver, connect)
+    actual = as_golden(read(dropped_in), played)
 
     with pytest.raises(
         AssertionError, match=r"nvidia-h100.*\.golden\.json is not there: run pytest --update-golden"
@@ -176,13 +177,11 @@ def test_a_recording_without_a_golden_says_how_to_get_one(
         goldens.compare(golden_of(dropped_in), actual, update=False)
 
 
-def test_a_golden_is_written_beside_its_recording_and_then_holds(
-    dropped_in: Path, driver: Drive, connect: Connect
-) -> None:
+def test_a_golden_is_written_beside_its_recording_and_then_holds(dropped_in: Path, played: Played) -> None:
     """`pytest --update-golden` is all it takes; the golden is no recording, and what it says does not vary."""
-    goldens.compare(golden_of(dropped_in), as_golden(read(dropped_in), driver, connect), update=True)
+    goldens.compare(golden_of(dropped_in), as_golden(read(dropped_in), played), update=True)
 
-    goldens.compare(golden_of(dropped_in), as_golden(read(dropped_in), driver, connect), update=False)
+    goldens.compare(golden_of(dropped_in), as_golden(read(dropped_in), played), update=False)
     written = json.loads(golden_of(dropped_in).read_text())
     assert captures(dropped_in.parent) == [dropped_in]
     assert written["devices"][0]["device"]["model"] == "NVIDIA H100 80GB HBM3"
@@ -191,16 +190,14 @@ def test_a_golden_is_written_beside_its_recording_and_then_holds(
     assert f'gpuwatch_device_utilization_ratio{{uuid="{uuid}"}} 0.83' in written["metrics"]
 
 
-def test_a_golden_notices_what_gpuwatch_reads_differently(
-    dropped_in: Path, driver: Drive, connect: Connect
-) -> None:
+def test_a_golden_notices_what_gpuwatch_reads_differently(dropped_in: Path, played: Played) -> None:
     """It fails until it is written again, and holds after that."""
     golden = golden_of(dropped_in)
-    goldens.compare(golden, as_golden(read(dropped_in), driver, connect), update=True)
+    goldens.compare(golden, as_golden(read(dropped_in), played), update=True)
     changed: dict[str, Any] = dict(read(dropped_in))
     changed["calls"]["nvmlDeviceGetUtilizationRates"][0]["value"]["gpu"] = 12
 
-    actual = as_golden(changed, driver, connect)
+    actual = as_golden(changed, played)
 
     with pytest.raises(AssertionError):
         goldens.compare(golden, actual, update=False)
@@ -216,9 +213,9 @@ def test_a_recording_of_another_schema_is_refused(dropped_in: Path) -> None:
         read(dropped_in)
 
 
-def test_keys_of_a_later_version_are_passed_over(busy: Capture, driver: Drive, connect: Connect) -> None:
+def test_keys_of_a_later_version_are_passed_over(busy: Capture, played: Played) -> None:
     """A newer gpuwatch records more; an older one's tests still play it."""
     newer: dict[str, Any] = dict(busy) | {"weather": "fine"}
     newer["calls"]["nvmlDeviceGetSomethingNew"] = [{"args": [], "return": 0, "value": 1, "mood": "good"}]
 
-    assert first_played(newer, driver, connect).utilization_ratio == 0.83
+    assert first(played(newer)).utilization_ratio == 0.83
