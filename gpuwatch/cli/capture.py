@@ -13,6 +13,7 @@ import typer
 
 from gpuwatch import hygiene
 from gpuwatch.cli import inspection
+from gpuwatch.devices import capture as recordings
 from gpuwatch.errors import Forbidden, GpuwatchError, Unavailable
 
 ADVICE = """
@@ -38,21 +39,19 @@ def run(target: Path, timeout_seconds: float, as_json: bool) -> None:
 
 def capture(target: Path, timeout_seconds: float) -> list[dict[str, Any]]:
     """Write recordings to a folder, or the only one to a file; `path` and what is in it, for each."""
-    from gpuwatch.devices import capture as captures
-
-    found = list(captures.record(partial(inspection.within, timeout_seconds)))
+    found = list(recordings.record(partial(inspection.within, timeout_seconds)))
     to_file = target.suffix == ".json" and not target.is_dir()
     if to_file and len(found) > 1:
-        names = ", ".join(captures.file_name(each) for each in found)
+        names = ", ".join(recordings.file_name(each) for each in found)
         raise typer.BadParameter(
             f"{target}: one file cannot take {len(found)} kinds of device; give a folder for {names}"
         )
     written = []
     for each in found:
-        path = target if to_file else target / captures.file_name(each)
-        _write(path, captures.text_of(each))
+        path = target if to_file else target / recordings.file_name(each)
+        _write(path, recordings.text_of(each))
         about = {"path": str(path), "model": each["model"], "driver": each["driver"]}
-        written.append(about | {"unanswered": captures.unanswered(each)})
+        written.append(about | {"unanswered": recordings.unanswered(each)})
     return written
 
 
@@ -70,7 +69,5 @@ def _page(written: Sequence[Mapping[str, Any]]) -> list[str]:
     for each in written:
         lines.append(hygiene.log(f"{each['path']}  {each['model']}, driver {each['driver']}"))
         if each["unanswered"]:
-            lines.append(
-                f"  incomplete: {each['unanswered']} questions got no answer in time, or were not asked after that"
-            )
+            lines.append(f"  incomplete: {each['unanswered']} questions got no answer; each says why (failure)")
     return [*lines, ADVICE]

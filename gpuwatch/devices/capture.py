@@ -65,6 +65,7 @@ def each_kind(asker: Asker, driver: str) -> Iterator[Capture]:
     seen: set[Kind] = set()
     problems = [Unavailable(f"nvidia: driver {driver} is loaded but lists no GPU; see 'nvidia-smi -L' and lspci")]
     for index in range(asker.required("devices", asker.api.nvmlDeviceGetCount)):
+        asker.next_device()
         try:
             handle, kind = _opened(asker, index)
         except Unavailable as exc:
@@ -95,7 +96,7 @@ def _recording(asker: Asker, handle: nvml.Handle, model: str, driver: str) -> Ca
         # Before the model's name, which could contain it.
         "uuid": mask.device(uuid["value"]) if uuid["return"] == 0 else None,
         "model": mask.text(model),
-        "driver": driver,
+        "driver": mask.text(driver),
         "system": interview.system(asker, mask),
     } | interview.device(asker, handle, mask)
 
@@ -124,7 +125,7 @@ def text_of(capture: Capture) -> str:
 
 
 def unanswered(capture: Mapping[str, Any]) -> int:
-    """How many questions the driver did not answer in time, or was no longer asked."""
+    """How many questions have no answer: `failure` says of each why."""
     groups = [capture, *capture["mig"]]
     answers = [answer for group in groups for many in group["calls"].values() for answer in many]
     return sum(answer["return"] is None for answer in [*answers, *capture["fields"]])

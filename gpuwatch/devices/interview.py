@@ -25,22 +25,31 @@ GPM_WINDOW_SECONDS = 0.2
 
 
 class Asker:
-    """Asks one thing at a time, and nothing more after `PATIENCE` calls that did not return."""
+    """Asks one thing at a time, and a device nothing more after `PATIENCE` calls that did not return.
+
+    `silent` counts those calls: where there are any, the driver must not be let go of.
+    """
 
     def __init__(self, api: Any, deadline: Deadline, sleep: Callable[[float], None]) -> None:
         self.api = api
         self.sleep = sleep
         self.silent = 0
         self._deadline = deadline
+        self._patience = PATIENCE
+
+    def next_device(self) -> None:
+        """Have patience again: what hangs may be one device."""
+        self._patience = PATIENCE
 
     def answer(self, question: Callable[[], Any], repeats: int = 1) -> Answer:
         """`return`, and after a success `value`, as pynvml gave it, and its cost over `repeats` calls."""
-        if self.silent >= PATIENCE:
+        if not self._patience:
             return {"return": None, "failure": "not asked, because the driver hangs"}
         try:
             answer: Answer = self._deadline(partial(_timed, self.api, question, repeats))
         except Unavailable as late:
             self.silent += 1
+            self._patience -= 1
             return {"return": None, "failure": str(late)}
         return answer
 

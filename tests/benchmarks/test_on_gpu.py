@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -55,6 +56,15 @@ def test_each_call_has_its_cost_idle_and_loaded(fake: FakeNvml) -> None:
     assert figures["refused"]["nvmlDeviceGetEncoderUtilization"] == 3
     assert (figures["device"], figures["repeats"]) == ("NVIDIA H100 80GB HBM3", 5)
     assert fake.forbidden_calls == 0
+
+
+@pytest.mark.integration
+def test_the_command_prints_one_object(fake: FakeNvml) -> None:
+    """As it is documented, in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks", "--calls", "--fake", "--repeats", "2"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    assert json.loads(told.stdout)["repeats"] == 2
 
 
 @pytest.mark.integration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import time
 from pathlib import Path
@@ -83,6 +84,16 @@ def test_nothing_is_set_and_nothing_that_blocks_is_called(fake: FakeNvml, tmp_pa
 
     assert fake.forbidden_calls == 0
     assert fake.calls("nvmlDeviceGetSerial") == 0
+
+
+def test_the_file_does_not_say_where_it_is_from(fake: FakeNvml, tmp_path: Path) -> None:
+    """Neither device, nor process, nor node, nor user."""
+    fake.devices[0].processes((os.getpid() + 10**7, 1))
+    run(fake, tmp_path)
+
+    text = (tmp_path / NAME).read_text()
+    told = [fake.devices[0].uuid, str(os.getpid() + 10**7), platform.node(), str(Path.home()), str(tmp_path)]
+    assert [word for word in told if len(word) > 4 and word in text] == []
 
 
 def test_a_name_cannot_clear_the_screen(fake: FakeNvml, tmp_path: Path) -> None:

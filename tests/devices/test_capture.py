@@ -304,6 +304,28 @@ def test_a_driver_that_hangs_is_given_up_after_a_few_calls(fake: FakeNvml) -> No
     assert interview.value_of(recorded["calls"], "nvmlDeviceGetCudaComputeCapability") == [9, 0]
 
 
+def test_a_device_that_hangs_does_not_hide_another_kind(driver: Drive) -> None:
+    """The other is asked everything; the driver is not let go of while a call hangs in it."""
+    node = driver(2)
+    node.devices[1].name = "NVIDIA L4"
+    calls = 0
+    closed = False
+
+    def deadline(call: Callable[[], Any]) -> Any:
+        nonlocal calls, closed
+        calls += 1
+        closed = closed or getattr(call, "__name__", "") == "close"
+        if 10 < calls <= 10 + interview.PATIENCE:
+            raise Unavailable("no answer within 1 s")
+        return call()
+
+    hanging, healthy = capture.record(deadline, no_wait)
+
+    assert capture.unanswered(hanging) > 300
+    assert (healthy["model"], capture.unanswered(healthy)) == ("NVIDIA L4", 0)
+    assert not closed
+
+
 def test_a_driver_that_hangs_at_once_is_unavailable(fake: FakeNvml) -> None:
     """Not even its version is known."""
 
