@@ -98,6 +98,11 @@ class AgentSettings(_Table):
     usage_token_file: FilePath | None = Field(
         default=None, description="file with the shared token that readers of the usage API must send; unset: none"
     )
+    web_config_file: FilePath | None = Field(
+        default=None,
+        description="TLS, users and limits of what it serves, docs/web.md; "
+        "unset: /etc/gpuwatch/web-config.yml where there is one",
+    )
 
 
 class AccountingSettings(_Table):
@@ -112,6 +117,9 @@ class AccountingSettings(_Table):
     )
     usage: Names = Field(default=("agents",), description="usage sources to read")
     notifiers: Names = Field(default=("log",), description="who is told of alerts")
+    web_config_file: FilePath | None = Field(
+        default=None, description="as `agent.web_config_file`, for what accounting serves"
+    )
 
 
 class StateThresholds(_Table):

@@ -190,7 +190,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         "FILE: agnet: unknown key, did you mean 'agent'; there is: site, agent, accounting, meter, alerts,"
         " devices, host, jobs, sinks, schedulers, usage, notifiers",
         f"FILE: agent.interval_second: unknown key, did you mean 'interval_seconds'; there is: {agent}"
-        " usage_token_file",
+        " usage_token_file, web_config_file",
         'FILE: agent.listen: \'9838\' is not possible; it must be HOST:PORT, as in ":9838", "127.0.0.1:9838" or'
         ' "[::1]:9838"',
         "FILE: agent.devices[1]: 3 is not possible; it must be a string",

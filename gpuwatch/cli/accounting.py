@@ -11,7 +11,9 @@ from gpuwatch.accounting.daemon import AccountingDaemon
 from gpuwatch.cli.daemon import serve
 from gpuwatch.cli.options import ConfigOption, VerboseOption, overrides_of
 from gpuwatch.settings import Settings
+from gpuwatch.web import web_config
 from gpuwatch.web.exposition import base_app
+from gpuwatch.web.security import Security
 from gpuwatch.web.server import WebServer
 
 ROOMS = ("usage", "notifiers")
@@ -21,13 +23,20 @@ class Accounting:
     """A running accounting: passes and web server. A context manager; entering starts it."""
 
     def __init__(self, settings: Settings) -> None:
+        security = Security(web_config.path_of(settings.accounting.web_config_file))
         self.daemon = AccountingDaemon(settings)
         title = f"gpuwatch accounting of cluster {settings.site.cluster}"
         links = [("/metrics", "Metrics"), ("/-/ready", "Readiness")]
         app = base_app(
-            title, self.daemon.render_metrics, self.daemon.healthy, self.daemon.ready, links, body=self.daemon.body
+            title,
+            self.daemon.render_metrics,
+            self.daemon.healthy,
+            self.daemon.ready,
+            links,
+            body=self.daemon.body,
+            security=security,
         )
-        self._web = WebServer(app, settings.accounting.listen)
+        self._web = WebServer(app, settings.accounting.listen, security)
 
     @property
     def url(self) -> str:

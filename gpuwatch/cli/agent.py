@@ -17,9 +17,11 @@ from gpuwatch.errors import Unavailable
 from gpuwatch.meter import MeterSettings, StateRule
 from gpuwatch.model import Site
 from gpuwatch.settings import Settings
+from gpuwatch.web import web_config
 from gpuwatch.web.exposition import base_app
+from gpuwatch.web.security import Security
 from gpuwatch.web.server import WebServer
-from gpuwatch.web.usage_api import usage_routes
+from gpuwatch.web.usage_api import PATHS, usage_routes
 
 ROOMS = ("devices", "host", "jobs", "sinks")
 # Also where readings are far apart, the loop that feeds the watchdog does not wait longer for a source.
@@ -40,6 +42,7 @@ class Node:
         self._settings = settings
         site = Site(settings.site.cluster, settings.site.node, settings.site.procfs, settings.site.sysfs)
         room = settings.agent
+        self._security = Security(web_config.path_of(room.web_config_file))
         sources = {
             name: {each: config.build(name, each, settings) for each in getattr(room, name)} for name in ROOMS
         }
@@ -56,14 +59,24 @@ class Node:
         )
         self._socket = JobSocket(str(room.socket), self.agent.handle, site.procfs)
         self.agent.socket_counters = self._socket.counters
-        self._web = WebServer(self._application(sources["sinks"].get("prometheus")), room.listen)
+        application = self._application(sources["sinks"].get("prometheus"))
+        self._web = WebServer(application, room.listen, self._security)
 
     def _application(self, exposition: Any) -> Any:
         title = f"gpuwatch agent on {self._settings.site.node}"
         routes = usage_routes(self.agent, self._token)
         render = exposition.render if exposition is not None else bytes
         links = [("/metrics", "Metrics"), ("/api/v1/usage?since=0", "Usage"), ("/-/ready", "Readiness")]
-        return base_app(title, render, self.agent.healthy, self.agent.ready, links, routes)
+        return base_app(
+            title,
+            render,
+            self.agent.healthy,
+            self.agent.ready,
+            links,
+            routes,
+            security=self._security,
+            bearer_paths=PATHS if self._settings.agent.usage_token_file else (),
+        )
 
     def _token(self) -> str | None:
         path = self._settings.agent.usage_token_file

@@ -15,6 +15,7 @@ from gpuwatch.model import Metric
 TITLES = {
     "agent": "Agent (port 9838)",
     "accounting": "Accounting (port 9839)",
+    "both": "Both, of the web server that serves them",
 }
 
 _HEAD = """# Metrics
@@ -42,11 +43,12 @@ def metrics(
 
 
 def catalogues() -> Mapping[str, Sequence[Metric]]:
-    """The metrics of each daemon."""
+    """The metrics of each daemon, and those that both have."""
     from gpuwatch.accounting.metrics import CATALOGUE
     from gpuwatch.sinks.prometheus import catalogue
+    from gpuwatch.web import counters
 
-    return {"agent": catalogue(), "accounting": CATALOGUE}
+    return {"agent": catalogue(), "accounting": CATALOGUE, "both": counters.CATALOGUE}
 
 
 def documents(found: Mapping[str, Sequence[Metric]]) -> list[dict[str, object]]:

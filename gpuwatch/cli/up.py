@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import socket
 import tempfile
@@ -37,6 +38,9 @@ def _local(directory: Path) -> dict[str, Any]:
         "agent.state_directory": str(directory / "agent"),
         "agent.socket": str(directory / "agent.sock"),
         "accounting.ledger": ledger_in(directory),
+        # What protects the node's own daemons is not for this one, which could not read itself through it.
+        "agent.web_config_file": os.devnull,
+        "accounting.web_config_file": os.devnull,
     }
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gzip
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,13 +18,17 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from gpuwatch import hygiene
+from gpuwatch.web.authentication import Admission
 from gpuwatch.web.pages import landing
+from gpuwatch.web.security import Security
+from gpuwatch.web.threads import Bounded, Busy
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MAX_RENDERING = 4
+MAX_LANDING = 2
 GZIP_LEVEL = 4
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
@@ -45,26 +48,33 @@ def base_app(
     links: Sequence[tuple[str, str]],
     routes: Sequence[Route] = (),
     body: Callable[[], str] | None = None,
+    security: Security | None = None,
+    bearer_paths: Collection[str] = (),
 ) -> Starlette:
     """The application of a daemon; `render` gives the text of /metrics, `body` HTML for the landing page.
 
     `render` and `body` are called in threads, several at once; `body` makes what it shows safe (hygiene.html).
-    `healthy` and `ready` are called in the server's loop and must return at once.
+    `healthy` and `ready` are called in the server's loop and must return at once. With `security`, requests are
+    let in as it says (those to `bearer_paths` by their own token), and /metrics ends with the web server's own.
     """
+    landing_threads = Bounded(MAX_LANDING)
 
     async def first(request: Request) -> Response:
-        shown = "" if body is None else await run_in_threadpool(body)
+        shown = "" if body is None else await landing_threads.run(body)
         return HTMLResponse(landing(title, links, shown))
+
+    own = security.counters.render if security is not None else bytes
+    admission = [Middleware(Admission, security, bearer_paths)] if security is not None else []
 
     app = Starlette(
         routes=[
             Route("/", first),
-            Route("/metrics", Exposition(render).answer),
+            Route("/metrics", Exposition(render, own).answer),
             Route("/-/healthy", _state("healthy", healthy)),
             Route("/-/ready", _state("ready", ready)),
             *routes,
         ],
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[Middleware(SecurityHeaders), *admission],
         exception_handlers={HTTPException: _refusal},
     )
     app.router.redirect_slashes = False
@@ -72,38 +82,43 @@ def base_app(
 
 
 class Exposition:
-    """Answers /metrics: few renderings at once, each body compressed once, a failure told once."""
+    """Answers /metrics: few renderings at once, each body compressed once, a failure told once.
 
-    def __init__(self, render: Callable[[], bytes]) -> None:
+    The page is what `render` gives and what `own` gives after it; both give the same object until it is another.
+    """
+
+    def __init__(self, render: Callable[[], bytes], own: Callable[[], bytes] = bytes) -> None:
         self._render = render
-        self._rendering = 0
+        self._own = own
+        self._threads = Bounded(MAX_RENDERING)
         self._failing = False
         self._lock = Lock()
+        self._joined = (b"", b"", b"")
         self._compressed = (b"", b"")
 
     async def answer(self, request: Request) -> Response:
         """The metrics; 503 where too many are being rendered, 500 where rendering failed."""
-        if self._rendering >= MAX_RENDERING:
-            return PlainTextResponse("too many scrapes at once\n", 503, {"retry-after": "1"})
-        self._rendering += 1
         compress = accepts_gzip(request.headers.get("accept-encoding", ""))
         try:
-            text = await run_in_threadpool(self.body, compress)
+            text = await self._threads.run(lambda: self.body(compress))
+        except Busy as exc:
+            return PlainTextResponse("too many scrapes at once\n", 503, exc.headers)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the daemon goes on
             self._failed(exc)
             return PlainTextResponse("metrics cannot be rendered; see the log\n", 500)
-        finally:
-            self._rendering -= 1
         self._failing = False
         headers = {"content-type": CONTENT_TYPE, "vary": "accept-encoding", "cache-control": "no-store"}
         return Response(text, headers=headers | ({"content-encoding": "gzip"} if compress else {}))
 
     def body(self, compress: bool) -> bytes:
         """The text, compressed at most once for each object that is rendered; in any thread."""
-        text = self._render()
-        if not compress:
-            return text
+        rendered, own = self._render(), self._own()
         with self._lock:
+            if self._joined[0] is not rendered or self._joined[1] is not own:
+                self._joined = rendered, own, rendered + own if own else rendered
+            text = self._joined[2]
+            if not compress:
+                return text
             if self._compressed[0] is not text:
                 self._compressed = text, gzip.compress(text, GZIP_LEVEL, mtime=0)
             return self._compressed[1]

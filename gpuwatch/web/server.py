@@ -1,6 +1,7 @@
 """One HTTP server in a thread of its own, for both daemons: Starlette's application behind uvicorn.
 
-TLS, authentication and the limits on slow clients belong into `_configuration`; nothing else knows of uvicorn.
+Who may be connected is decided in connections.py, how long a request may take in protocol.py, and what a
+web-config file asks for in security.py and authentication.py. This file and protocol.py alone know of uvicorn.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from contextlib import suppress
 from threading import Thread
 from typing import Any
@@ -16,10 +18,12 @@ import uvicorn
 from starlette.concurrency import run_in_threadpool
 
 from gpuwatch.errors import ConfigurationError, Unavailable
+from gpuwatch.web.connections import Door, Place
+from gpuwatch.web.protocol import TimedProtocol
+from gpuwatch.web.security import Security
 
 KEEP_ALIVE_SECONDS = 15
 STOP_SECONDS = 1
-MAX_CONNECTIONS = 100
 MAX_HEADER_BYTES = 16_384
 
 _ADVICE = {
@@ -30,27 +34,58 @@ _ADVICE = {
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, looking once a second where it looks ten times: a third of the agent's whole budget otherwise."""
+    """uvicorn with our door, looking once a second where it looks ten times: a third of the agent's budget."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, security: Security) -> None:
         super().__init__(config)
+        self._security = security
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leaving = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+        self._door: Door | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the door at the socket that was bound."""
+        await self.lifespan.startup()
+        self.servers = []
+        for listening in sockets or ():
+            self._door = Door(listening, self._protocol, self._context, self._security.counters)
+            self._door.open()
+        self.started = True
+
+    def _protocol(self, place: Place) -> TimedProtocol:
+        assert self._door is not None
+        return TimedProtocol(
+            place,
+            self._door,
+            self._security,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+
+    def _context(self) -> ssl.SSLContext | None:
+        loaded = self._security.now.tls
+        return loaded.context if loaded else None
 
     async def main_loop(self) -> None:
+        """Once a second: the date for the answers, and whether the web-config file changed."""
         self._loop = asyncio.get_running_loop()
         await run_in_threadpool(int)  # loads what the first scrape would else wait for
         while not await self.on_tick(0):
+            self._look()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._leaving.wait(), timeout=1.0)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """First accept no more, then let what was just accepted become a connection that can be closed.
+    def _look(self) -> None:
+        # In a thread, and not waited for: a file system that hangs holds up nobody.
+        if self._security.watched and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(run_in_threadpool(self._security.look))
 
-        asyncio before 3.12 loses a connection that was accepted when its server is closed (python/cpython#109564).
-        """
-        for listening in sockets or ():
-            asyncio.get_running_loop().remove_reader(listening)
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """First accept no more, then let what was just accepted become a connection that can be closed."""
+        if self._door is not None:
+            self._door.close()
         for _ in range(3):
             await asyncio.sleep(0)
         await super().shutdown(sockets)
@@ -66,8 +101,9 @@ class _Server(uvicorn.Server):
 class WebServer:
     """Serves an ASGI application at `listen`: "host:port", "[::1]:port", or ":port" for every address."""
 
-    def __init__(self, app: Any, listen: str) -> None:
+    def __init__(self, app: Any, listen: str, security: Security | None = None) -> None:
         self._app = app
+        self._security = security or Security()
         self._listen = listen
         self._host, self._port = parse_listen(listen)
         self._server: _Server | None = None
@@ -78,13 +114,14 @@ class WebServer:
         """Where a browser on this machine reaches it; the real port where 0 was asked for."""
         host = self._host or "127.0.0.1"
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+        scheme = "https" if self._security.now.tls else "http"
+        return f"{scheme}://[{host}]:{self._port}" if ":" in host else f"{scheme}://{host}:{self._port}"
 
     def start(self) -> None:
         """Bind, then serve in the background; raises `Unavailable` where the address cannot be had."""
         bound = self._bind()
         self._port = bound.getsockname()[1]
-        self._server = _Server(_configuration(self._app))
+        self._server = _Server(_configuration(self._app), self._security)
         self._thread = Thread(target=_serve, args=(self._server, bound), name="web", daemon=True)
         self._thread.start()
 
@@ -150,8 +187,6 @@ def _configuration(app: Any) -> uvicorn.Config:
         log_level="warning",
         proxy_headers=False,
         server_header=False,
-        backlog=128,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,

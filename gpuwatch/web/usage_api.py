@@ -8,16 +8,18 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gpuwatch.errors import GpuwatchError, Rejected
 from gpuwatch.web.exposition import GZIP_LEVEL, accepts_gzip
+from gpuwatch.web.threads import Bounded, Busy
 
 MAX_SEQ = 2**63 - 1
 MAX_ACK_BYTES = 1024
+MAX_READING = 4
+PATHS = ("/api/v1/usage", "/api/v1/ack")
 
 Token = Callable[[], str | None]
 Answer = Callable[[Request], Awaitable[Response]]
@@ -36,23 +38,27 @@ class UsageJournal(Protocol):
 
 
 def usage_routes(usage: UsageJournal, token: Token = lambda: None) -> list[Route]:
-    """The routes of the usage API; `token` gives the shared secret, read at every request, or None for none."""
+    """The routes of the usage API; `token` gives the shared secret, read at every request, or None for none.
+
+    At most four calls are in threads at once; the next request is answered 503.
+    """
+    threads = Bounded(MAX_READING)
 
     async def read(request: Request) -> Response:
         seq = parse_seq(request.query_params.get("since", "0"))
         compress = accepts_gzip(request.headers.get("accept-encoding", ""))
-        return await run_in_threadpool(lambda: _json(usage.since(seq), compress=compress))
+        return await threads.run(lambda: _json(usage.since(seq), compress=compress))
 
     async def acknowledge(request: Request) -> Response:
         if "origin" in request.headers:
             return _error(403, "ack: not for browsers; a request with an Origin header is refused")
         seq = parse_ack(await _bounded_body(request))
-        await run_in_threadpool(usage.acknowledge, seq)
+        await threads.run(lambda: usage.acknowledge(seq))
         return _json({"seq": seq})
 
     return [
-        Route("/api/v1/usage", _guarded(read, token)),
-        Route("/api/v1/ack", _guarded(acknowledge, token), methods=["POST"]),
+        Route(PATHS[0], _guarded(read, token, threads)),
+        Route(PATHS[1], _guarded(acknowledge, token, threads), methods=["POST"]),
     ]
 
 
@@ -75,13 +81,16 @@ def parse_ack(body: bytes) -> int:
     raise Rejected(f'ack: no sequence number from 0 to {MAX_SEQ}; there is: {{"seq": 1042}}')
 
 
-def _guarded(answer: Answer, token: Token) -> Answer:
+def _guarded(answer: Answer, token: Token, threads: Bounded) -> Answer:
     async def guarded(request: Request) -> Response:
+        authorization = request.headers.get("authorization", "")
         try:
-            if not await run_in_threadpool(_admits, token, request.headers.get("authorization", "")):
+            if not await threads.run(lambda: _admits(token, authorization)):
                 headers = {"www-authenticate": 'Bearer realm="gpuwatch"'}
                 return _error(401, "usage: the shared token is missing or wrong", headers)
             return await answer(request)
+        except Busy as exc:
+            return _error(503, "usage: too many requests at once", exc.headers)
         except Rejected as exc:
             return _error(400, str(exc))
         except ClientDisconnect:

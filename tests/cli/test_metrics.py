@@ -32,7 +32,7 @@ def test_json_has_every_metric_of_both_daemons_once() -> None:
 
     by_name = {each["name"]: each for each in found}
     assert len(by_name) == len(found)
-    assert {each["daemon"] for each in found} == {"agent", "accounting"}
+    assert {each["daemon"] for each in found} == {"agent", "accounting", "both"}
     assert by_name["gpuwatch_device_power_watts"] == {
         "name": "gpuwatch_device_power_watts",
         "type": "gauge",
@@ -56,11 +56,13 @@ def test_the_two_forms_exclude_each_other() -> None:
     output("--json", "--markdown", status=2)
 
 
-def test_the_two_daemons_share_no_name() -> None:
+def test_the_two_daemons_share_no_name_but_those_of_their_web_servers() -> None:
     """Scraping both never counts anything twice."""
-    agent, accounting = catalogues().values()
+    agent, accounting, both = ({metric.name for metric in found} for found in catalogues().values())
 
-    assert not {metric.name for metric in agent} & {metric.name for metric in accounting}
+    assert not agent & accounting
+    assert not (agent | accounting) & both
+    assert all(name.startswith("gpuwatch_web_") for name in both)
 
 
 def test_no_metric_names_a_person() -> None:

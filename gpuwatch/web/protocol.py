@@ -1,0 +1,132 @@
+"""HTTP/1.1 on one connection with limits in time: uvicorn's protocol, which has none for those who say nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gpuwatch.web.connections import Door, Place
+from gpuwatch.web.counters import Counters
+from gpuwatch.web.security import Security
+from gpuwatch.web.tls import sans_of
+
+REQUEST_SECONDS = 10.0
+"""A request, header and body, is there so long after the connection was accepted or its first byte came."""
+ANSWER_SECONDS = 30.0
+"""An answer is taken so long after it was written."""
+
+
+class TimedProtocol(H11Protocol):
+    """Cuts the connection where a request does not come to its end, or an answer is not read."""
+
+    def __init__(self, place: Place, door: Door, security: Security, **more: Any) -> None:
+        super().__init__(**more)
+        self._place = place
+        self._door = door
+        self._security = security
+        self._deadline: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+
+    @property
+    def _counters(self) -> Counters:
+        return self._security.counters
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request; a client certificate that is not allowed ends it here."""
+        super().connection_made(transport)
+        self._place.transport = transport
+        # With 0, `pause_writing` says that there is anything at all that the peer has not taken.
+        transport.set_write_buffer_limits(high=0)
+        if self._place.gone:
+            transport.abort()
+        elif not self._certificate_is_allowed():
+            self._counters.cut("client_certificate")
+            transport.abort()
+        else:
+            self._deadline = self.loop.call_at(self._place.since + REQUEST_SECONDS, self._late)
+
+    def _certificate_is_allowed(self) -> bool:
+        settings = self._security.now.config.tls
+        if settings is None or not settings.client_allowed_sans:
+            return True
+        return not settings.client_allowed_sans.isdisjoint(sans_of(self.transport.get_extra_info("peercert")))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free the place."""
+        self._door.leave(self._place)
+        self._clear_deadline()
+        self._taken()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Part of a request, or all of it."""
+        super().data_received(data)
+        self._rearm()
+
+    def on_response_complete(self) -> None:
+        """The answer is written; its peer's turn again."""
+        self._place.served = True
+        self._place.since = self.loop.time()
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_reader()
+        self._rearm()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No further request: close, and do not wait for long for a peer that does not take what is left."""
+        super().timeout_keep_alive_handler()
+        self._watch_reader()
+
+    def pause_writing(self) -> None:
+        """There is something that the peer has not taken."""
+        super().pause_writing()
+        self._watch_reader()
+        self._door.unread(self._place)
+
+    def resume_writing(self) -> None:
+        """It has taken everything."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._taken()
+
+    def _rearm(self) -> None:
+        """Run the clock while a request is incomplete, and at no other time."""
+        cycle = self.cycle
+        whole = cycle is not None and not cycle.more_body and not cycle.response_complete
+        self._place.waiting = not whole
+        if whole or (self._place.served and self._between_requests()):
+            self._clear_deadline()
+        elif self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(REQUEST_SECONDS, self._late)
+
+    def _between_requests(self) -> bool:
+        return self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+
+    def _late(self) -> None:
+        self._deadline = None
+        self._counters.cut("header_timeout")
+        self.transport.abort()
+
+    def _watch_reader(self) -> None:
+        if self._unread is None:
+            self._unread = self.loop.call_later(ANSWER_SECONDS, self._not_taken)
+
+    def _not_taken(self) -> None:
+        self._unread = None
+        self._counters.cut("answer_timeout")
+        self.transport.abort()
+
+    def _taken(self) -> None:
+        self._place.unread = False
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
