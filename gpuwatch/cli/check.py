@@ -17,7 +17,7 @@ import typer
 
 from gpuwatch import __version__, config, hygiene, plugins
 from gpuwatch.cli import capture as capturing
-from gpuwatch.cli import inspection, rights
+from gpuwatch.cli import inspection, rights, web_inspection
 from gpuwatch.cli.inspection import Finding
 from gpuwatch.cli.options import ConfigOption
 from gpuwatch.cli.rights import Right
@@ -104,6 +104,7 @@ def findings_of(settings: Settings, sources: inspection.Sources, probe: bool, no
     findings.append(inspection.state_directory(settings))
     findings.append(inspection.socket_directory(settings))
     findings.extend(inspection.usage_token(settings))
+    findings.extend(web_inspection.web(settings, now))
     findings.extend(inspection.ports(settings))
     findings.append(inspection.wall_clock(settings, now))
     return findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import time
@@ -12,12 +13,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Annotated, Any
+from threading import Lock
+from typing import Annotated, Any, Self
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
@@ -59,14 +61,38 @@ class AgentsUsage:
         token_file: Path | None = Field(
             default=None, description="file with the shared token of the agents' usage API"
         )
+        ca_file: Path | None = Field(
+            default=None, description="trust https:// agents by the authorities in this file; unset: the system's"
+        )
+        cert_file: Path | None = Field(default=None, description="client certificate to show to https:// agents")
+        key_file: Path | None = Field(default=None, description="key of the client certificate")
+        username: str | None = Field(
+            default=None, description="user of the agents' basic authentication, where they have no token"
+        )
+        password_file: Path | None = Field(default=None, description="file with that user's password")
+
+        @model_validator(mode="after")
+        def _complete(self) -> Self:
+            if (self.cert_file is None) != (self.key_file is None):
+                raise ValueError("must name cert_file and key_file, or neither")
+            if (self.username is None) != (self.password_file is None):
+                raise ValueError("must name username and password_file, or neither")
+            if self.token_file is not None and self.username is not None:
+                raise ValueError(
+                    "must name token_file or username, not both; agents with a token take no password"
+                )
+            return self
 
     def __init__(self, settings: Settings, site: Site) -> None:
         self._settings = settings
-        self._opener = _opener()
+        self._opener: OpenerDirector | None = None
+        self._opening = Lock()
         self._acknowledged: dict[str, tuple[str, int]] = {}
 
     def collect(self, watermarks: Mapping[str, tuple[str, int]]) -> Iterator[Answer]:
         """Everything newer than the watermarks, agent by agent as they answer."""
+        # Each pass anew: certificates are renewed while accounting runs.
+        self._opener = None
         asks = deque(_Ask(url, watermarks.get(url)) for url in dict.fromkeys(self._settings.urls))
         running: dict[Future[tuple[Answer, _Ask | None]], _Ask] = {}
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="usage") as pool:
@@ -121,11 +147,11 @@ class AgentsUsage:
         if body is not None:
             request.add_header("Content-Type", "application/json")
         try:
-            if (token := self._token()) is not None:
-                request.add_header("Authorization", f"Bearer {token}")
+            if (authorization := _authorization(self._settings)) is not None:
+                request.add_header("Authorization", authorization)
             timeout = self._settings.timeout_seconds
             deadline = time.monotonic() + timeout
-            with self._opener.open(request, timeout=timeout) as response:
+            with self._opened().open(request, timeout=timeout) as response:
                 return _body(response, deadline)
         except HTTPError as exc:
             exc.close()
@@ -133,9 +159,11 @@ class AgentsUsage:
         except (OSError, HTTPException, ValueError, zlib.error) as exc:
             raise _Unreadable(hygiene.log(str(getattr(exc, "reason", None) or exc) or type(exc).__name__)) from exc
 
-    def _token(self) -> str | None:
-        path = self._settings.token_file
-        return None if path is None else path.read_text(encoding="utf-8").strip()
+    def _opened(self) -> OpenerDirector:
+        if self._opener is None:
+            with self._opening:
+                self._opener = self._opener or _opener(self._settings)
+        return self._opener
 
 
 class _Unreadable(Exception):
@@ -158,10 +186,43 @@ class _NoRedirect(HTTPRedirectHandler):
         return None
 
 
-def _opener() -> OpenerDirector:
+def _opener(settings: AgentsUsage.Settings) -> OpenerDirector:
     # Agents are on this network: a proxy that the environment names is for other traffic.
-    https = HTTPSHandler(context=ssl.create_default_context())
+    https = HTTPSHandler(context=_context(settings))
     return build_opener(ProxyHandler({}), _NoRedirect(), https)
+
+
+def _context(settings: AgentsUsage.Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except OSError as exc:
+        raise _Unreadable(f"ca_file {settings.ca_file}: {_reason(exc)}") from exc
+    if settings.cert_file is None or settings.key_file is None:
+        return context
+    try:
+        context.load_cert_chain(settings.cert_file, settings.key_file, password=_no_password)
+    except (OSError, ValueError) as exc:
+        raise _Unreadable(f"cert_file {settings.cert_file}, key_file {settings.key_file}: {_reason(exc)}") from exc
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted, and nobody is there to type its password")
+
+
+def _reason(error: Exception) -> str:
+    found = getattr(error, "strerror", None) or str(error)
+    return hygiene.log(str(getattr(error, "reason", None) or found))
+
+
+def _authorization(settings: AgentsUsage.Settings) -> str | None:
+    """The header that the agents ask for, by what is in the files now."""
+    if settings.token_file is not None:
+        return f"Bearer {settings.token_file.read_text(encoding='utf-8').strip()}"
+    if settings.username is None or settings.password_file is None:
+        return None
+    password = settings.password_file.read_text(encoding="utf-8").strip()
+    return "Basic " + base64.b64encode(f"{settings.username}:{password}".encode()).decode("ascii")
 
 
 def _body(response: HTTPResponse, deadline: float) -> bytes:

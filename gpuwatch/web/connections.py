@@ -23,6 +23,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 
 from gpuwatch.web.counters import Counters
@@ -116,6 +117,7 @@ class Door:
 
     def leave(self, place: Place) -> None:
         """The connection has ended."""
+        place.transport = None
         self.places.discard(place)
 
     def unread(self, place: Place) -> None:
@@ -155,8 +157,7 @@ class Door:
         place = Place(network_of(host), self._loop.time())
         self.places.add(place)
         place.task = self._loop.create_task(self._connect(place, accepted))
-        # A task that is cancelled before it begins would leave its socket to the garbage collector.
-        place.task.add_done_callback(lambda done: accepted.close() if done.cancelled() else None)
+        place.task.add_done_callback(partial(self._connected, place, accepted))
 
     def _evict(self, place: Place) -> None:
         self._counters.cut("evicted")
@@ -180,6 +181,12 @@ class Door:
             self._failed(place, "handshake_failed")
         except OSError:
             self.leave(place)  # the peer has gone
+
+    def _connected(self, place: Place, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        # Neither a quarter megabyte of TLS buffers nor a socket shall wait for the garbage collector.
+        place.task = None
+        if task.cancelled():
+            accepted.close()
 
     def _failed(self, place: Place, reason: str) -> None:
         if place in self.places:

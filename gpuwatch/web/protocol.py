@@ -38,8 +38,8 @@ class TimedProtocol(H11Protocol):
         """Begin to wait for a request; a client certificate that is not allowed ends it here."""
         super().connection_made(transport)
         self._place.transport = transport
-        # With 0, `pause_writing` says that there is anything at all that the peer has not taken.
-        transport.set_write_buffer_limits(high=0)
+        # So that `pause_writing` says that there is anything that the peer has not taken; 0 never ends over TLS.
+        transport.set_write_buffer_limits(high=1, low=0)
         if self._place.gone:
             transport.abort()
         elif not self._certificate_is_allowed():
