@@ -46,7 +46,7 @@ class Passwords:
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._waiting: Counter[str] = Counter()
-        self._turn: asyncio.Lock | None = None
+        self._turn = asyncio.Lock()
 
     async def hold(self, users: Mapping[str, bytes], name: str, password: bytes, network: str) -> bool:
         """Whether the password is that user's; `Busy` where too many wait to be checked."""
@@ -59,7 +59,7 @@ class Passwords:
             raise Busy
         self._waiting[network] += 1
         try:
-            async with self._lock():
+            async with self._turn:
                 right = await run_in_threadpool(matches, password, hashed)
         finally:
             self._waiting[network] -= 1
@@ -70,11 +70,6 @@ class Passwords:
         if len(self._right) > CACHED:
             self._right.popitem(last=False)
         return True
-
-    def _lock(self) -> asyncio.Lock:
-        if self._turn is None:
-            self._turn = asyncio.Lock()
-        return self._turn
 
     def _keyed(self, name: str, password: bytes, hashed: bytes) -> bytes:
         parts = (name.encode("utf-8", "surrogatepass"), hashed, password)

@@ -27,16 +27,13 @@ from functools import partial
 from ipaddress import IPv6Address, ip_address
 
 from gpuwatch.web.counters import Counters
+from gpuwatch.web.limits import Limits
 
 log = logging.getLogger("gpuwatch.web")
 
-MAX_CONNECTIONS = 64
-MAX_UNREAD = 8
-"""So many answers may wait in memory for a peer that does not read; the longest waiting is cut for the next."""
 FAIR_SHARE = 8
 ACCEPTED_AT_ONCE = 8
 BACKLOG = 512
-HANDSHAKE_SECONDS = 5.0
 SHUTDOWN_SECONDS = 5.0
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _RETRY_SECONDS = 1.0
@@ -94,11 +91,13 @@ class Door:
         protocol: Callable[[Place], asyncio.Protocol],
         context: Callable[[], ssl.SSLContext | None],
         counters: Counters,
+        limits: Limits,
     ) -> None:
         self._listening = listening
         self._protocol = protocol
         self._context = context
         self._counters = counters
+        self.limits = limits
         self._loop = asyncio.get_running_loop()
         self.places: set[Place] = set()
         counters.connections = self.places.__len__
@@ -124,7 +123,7 @@ class Door:
         """Its peer does not read its answer; too many of these are too much memory."""
         place.unread = True
         unread = [each for each in self.places if each.unread]
-        if len(unread) > MAX_UNREAD:
+        if len(unread) > self.limits.unread:
             self._evict(min(unread, key=lambda each: each.since))
 
     def _resume(self) -> None:
@@ -147,7 +146,7 @@ class Door:
             self._take(accepted, str(address[0]))
 
     def _take(self, accepted: socket.socket, host: str) -> None:
-        if len(self.places) >= MAX_CONNECTIONS:
+        if len(self.places) >= self.limits.connections:
             crowded = to_evict(self.places)
             if crowded is None:
                 self._counters.cut("too_many")
@@ -172,7 +171,7 @@ class Door:
                 lambda: self._protocol(place),
                 accepted,
                 ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
+                ssl_handshake_timeout=self.limits.handshake_seconds if context else None,
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS if context else None,
             )
         except ConnectionAbortedError:

@@ -13,11 +13,6 @@ from gpuwatch.web.counters import Counters
 from gpuwatch.web.security import Security
 from gpuwatch.web.tls import sans_of
 
-REQUEST_SECONDS = 10.0
-"""A request, header and body, is there so long after the connection was accepted or its first byte came."""
-ANSWER_SECONDS = 30.0
-"""An answer is taken so long after it was written."""
-
 
 class TimedProtocol(H11Protocol):
     """Cuts the connection where a request does not come to its end, or an answer is not read."""
@@ -26,6 +21,7 @@ class TimedProtocol(H11Protocol):
         super().__init__(**more)
         self._place = place
         self._door = door
+        self._limits = door.limits
         self._security = security
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
@@ -46,7 +42,7 @@ class TimedProtocol(H11Protocol):
             self._counters.cut("client_certificate")
             transport.abort()
         else:
-            self._deadline = self.loop.call_at(self._place.since + REQUEST_SECONDS, self._late)
+            self._deadline = self.loop.call_at(self._place.since + self._limits.request_seconds, self._late)
 
     def _certificate_is_allowed(self) -> bool:
         settings = self._security.now.config.tls
@@ -101,7 +97,7 @@ class TimedProtocol(H11Protocol):
         if whole or (self._place.served and self._between_requests()):
             self._clear_deadline()
         elif self._deadline is None and not self.transport.is_closing():
-            self._deadline = self.loop.call_later(REQUEST_SECONDS, self._late)
+            self._deadline = self.loop.call_later(self._limits.request_seconds, self._late)
 
     def _between_requests(self) -> bool:
         return self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
@@ -113,7 +109,7 @@ class TimedProtocol(H11Protocol):
 
     def _watch_reader(self) -> None:
         if self._unread is None:
-            self._unread = self.loop.call_later(ANSWER_SECONDS, self._not_taken)
+            self._unread = self.loop.call_later(self._limits.answer_seconds, self._not_taken)
 
     def _not_taken(self) -> None:
         self._unread = None

@@ -99,7 +99,10 @@ class Security:
 
     def _say_if_invalid(self) -> None:
         loaded, now = self.now.tls, self._clock()
-        if loaded is None or loaded.validity.includes(now) or loaded.validity == self._invalid:
+        if loaded is None or loaded.validity.includes(now):
+            self._invalid = None
+            return
+        if loaded.validity == self._invalid:
             return
         self._invalid = loaded.validity
         why = trouble(loaded.validity, now)

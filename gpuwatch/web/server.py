@@ -19,12 +19,11 @@ from starlette.concurrency import run_in_threadpool
 
 from gpuwatch.errors import ConfigurationError, Unavailable
 from gpuwatch.web.connections import Door, Place
+from gpuwatch.web.limits import Limits
 from gpuwatch.web.protocol import TimedProtocol
 from gpuwatch.web.security import Security
 
-KEEP_ALIVE_SECONDS = 15
 STOP_SECONDS = 1
-MAX_HEADER_BYTES = 16_384
 
 _ADVICE = {
     errno.EADDRINUSE: "address in use; stop the other process or set another listen address",
@@ -36,9 +35,10 @@ _ADVICE = {
 class _Server(uvicorn.Server):
     """uvicorn with our door, looking once a second where it looks ten times: a third of the agent's budget."""
 
-    def __init__(self, config: uvicorn.Config, security: Security) -> None:
+    def __init__(self, config: uvicorn.Config, security: Security, limits: Limits) -> None:
         super().__init__(config)
         self._security = security
+        self._limits = limits
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leaving = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
@@ -49,7 +49,7 @@ class _Server(uvicorn.Server):
         await self.lifespan.startup()
         self.servers = []
         for listening in sockets or ():
-            self._door = Door(listening, self._protocol, self._context, self._security.counters)
+            self._door = Door(listening, self._protocol, self._context, self._security.counters, self._limits)
             self._door.open()
         self.started = True
 
@@ -101,8 +101,11 @@ class _Server(uvicorn.Server):
 class WebServer:
     """Serves an ASGI application at `listen`: "host:port", "[::1]:port", or ":port" for every address."""
 
-    def __init__(self, app: Any, listen: str, security: Security | None = None) -> None:
+    def __init__(
+        self, app: Any, listen: str, security: Security | None = None, limits: Limits | None = None
+    ) -> None:
         self._app = app
+        self._limits = limits or Limits()
         self._security = security or Security()
         self._listen = listen
         self._host, self._port = parse_listen(listen)
@@ -121,7 +124,7 @@ class WebServer:
         """Bind, then serve in the background; raises `Unavailable` where the address cannot be had."""
         bound = self._bind()
         self._port = bound.getsockname()[1]
-        self._server = _Server(_configuration(self._app), self._security)
+        self._server = _Server(_configuration(self._app, self._limits), self._security, self._limits)
         self._thread = Thread(target=_serve, args=(self._server, bound), name="web", daemon=True)
         self._thread.start()
 
@@ -175,7 +178,7 @@ def _listening(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family)
 
 
-def _configuration(app: Any) -> uvicorn.Config:
+def _configuration(app: Any, limits: Limits) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="asyncio",
@@ -187,7 +190,7 @@ def _configuration(app: Any) -> uvicorn.Config:
         log_level="warning",
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=limits.idle_seconds,
         timeout_graceful_shutdown=STOP_SECONDS,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        h11_max_incomplete_event_size=limits.header_bytes,
     )
