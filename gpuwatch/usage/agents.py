@@ -46,6 +46,12 @@ def _agent_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _user(name: str) -> str:
+    if not name or ":" in name:
+        raise ValueError("must be a name without a colon")
+    return name
+
+
 class AgentsUsage:
     """Reads every agent in `urls`, at most 16 at once. An agent that does not answer stays alone."""
 
@@ -66,7 +72,7 @@ class AgentsUsage:
         )
         cert_file: Path | None = Field(default=None, description="client certificate to show to https:// agents")
         key_file: Path | None = Field(default=None, description="key of the client certificate")
-        username: str | None = Field(
+        username: Annotated[str, AfterValidator(_user)] | None = Field(
             default=None, description="user of the agents' basic authentication, where they have no token"
         )
         password_file: Path | None = Field(default=None, description="file with that user's password")

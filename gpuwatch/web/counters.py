@@ -11,7 +11,7 @@ CUT_REASONS = (
     "handshake_timeout", "handshake_failed", "client_certificate", "header_timeout", "answer_timeout", "evicted",
     "too_many",
 )  # fmt: skip
-REFUSED_REASONS = ("authentication", "busy", "rate_limit")
+REFUSED_REASONS = ("authentication", "busy", "malformed", "rate_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class WebHealth:
     )
     requests_refused: Labelled = metric(
         "gpuwatch_web_requests_refused_total",
-        "Requests turned away, by reason: authentication (401), busy (503), rate_limit (429).",
+        "Requests turned away, by reason: authentication (401), busy (503), malformed (400), rate_limit (429).",
         "reason",
         kind="counter",
     )

@@ -63,6 +63,12 @@ class TimedProtocol(H11Protocol):
         super().data_received(data)
         self._rearm()
 
+    def send_400_response(self, msg: str) -> None:
+        """What came is no request."""
+        self._counters.refused("malformed")
+        super().send_400_response(msg)
+        self._watch_reader()
+
     def on_response_complete(self) -> None:
         """The answer is written; its peer's turn again."""
         self._place.served = True

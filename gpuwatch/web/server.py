@@ -187,7 +187,7 @@ def _configuration(app: Any, limits: Limits) -> uvicorn.Config:
         lifespan="off",
         access_log=False,
         log_config=None,
-        log_level="warning",
+        log_level="error",  # what is no request is counted; a line for each is a way to fill a disk
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=limits.idle_seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,18 +31,29 @@ def packed(value: Any) -> Answer:
 class FakeAgent:
     """Answers `usage(since)`; remembers what it was asked, acknowledged and shown as a token."""
 
-    def __init__(self, usage: Callable[[int], Answer], ack: Answer = (200, {}, b"{}")) -> None:
+    def __init__(
+        self,
+        usage: Callable[[int], Answer],
+        ack: Answer = (200, {}, b"{}"),
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.usage = usage
+        self._scheme = "https" if context else "http"
         self.ack = ack
         self.asked: list[int] = []
         self.acknowledged: list[int] = []
         self.authorizations: list[str | None] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        if context is not None:
+            # The handshake belongs to the connection's thread, not to the one that accepts.
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> FakeAgent:
         self._thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -146,12 +147,16 @@ def test_an_answer_that_is_not_read_is_cut(connect: contextlib.ExitStack) -> Non
         assert is_cut(opened)
 
 
-def test_a_header_that_is_too_long_is_refused(connect: contextlib.ExitStack) -> None:
-    """400, without waiting for its end."""
-    with serving(Security(), limits=LONG) as server:
+def test_a_header_that_is_too_long_is_refused(
+    connect: contextlib.ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """400, without waiting for its end, counted and not logged: noise is no way to fill a disk."""
+    with serving(security := Security(), limits=LONG) as server, caplog.at_level(logging.DEBUG):
         opened = peer(connect, port_of(server), b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000)
 
         assert opened.recv(12) == b"HTTP/1.1 400"
+        assert 1.0 == security.counters.health().requests_refused["malformed"]
+        assert not [record for record in caplog.records if record.name.startswith(("uvicorn", "gpuwatch"))]
 
 
 def test_a_silent_tls_client_is_cut(tmp_path: Path, connect: contextlib.ExitStack) -> None:
