@@ -1,8 +1,8 @@
 """Basic authentication and rate limit by the web-config file, before anything else sees a request.
 
-Passwords are checked by bcrypt in one thread, one at a time, so that guessing costs a node one core at most, and
-not the sampler's. What was right is remembered as a keyed hash; what was wrong is not, so that guesses cannot
-push the scraper's own entry out. An unknown user takes as long as a known one.
+Passwords are checked by bcrypt in one thread, one at a time, with a pause after each that was wrong, so that
+guessing costs a node a tenth of a core at most. What was right is remembered as a keyed hash; what was wrong is
+not, so that guesses cannot push the scraper's own entry out. An unknown user takes as long as a known one.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ CACHED = 100
 MAX_WAITING = 8
 MAX_WAITING_OF_ONE = 2
 """So many checks of one network may wait, so that a guesser leaves room for the others."""
+PAUSE_RATIO = 9
+"""After a wrong password nothing is checked for so many times as long as the check took."""
+MAX_PAUSE_SECONDS = 1.0
 # A hash that belongs to no password; its cost is that of the users' hashes, so that both take the same time.
 _NOBODY = b"QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
 _BCRYPT_BYTES = 72
@@ -60,7 +63,7 @@ class Passwords:
         self._waiting[network] += 1
         try:
             async with self._turn:
-                right = await run_in_threadpool(matches, password, hashed)
+                right = await self._checked(password, hashed)
         finally:
             self._waiting[network] -= 1
             self._waiting += Counter()  # forgets those that are at 0
@@ -70,6 +73,13 @@ class Passwords:
         if len(self._right) > CACHED:
             self._right.popitem(last=False)
         return True
+
+    async def _checked(self, password: bytes, hashed: bytes) -> bool:
+        began = time.monotonic()
+        right = await run_in_threadpool(matches, password, hashed)
+        if not right:
+            await asyncio.sleep(min(MAX_PAUSE_SECONDS, PAUSE_RATIO * (time.monotonic() - began)))
+        return right
 
     def _keyed(self, name: str, password: bytes, hashed: bytes) -> bytes:
         parts = (name.encode("utf-8", "surrogatepass"), hashed, password)

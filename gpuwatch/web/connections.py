@@ -34,9 +34,7 @@ log = logging.getLogger("gpuwatch.web")
 FAIR_SHARE = 8
 ACCEPTED_AT_ONCE = 8
 BACKLOG = 512
-SHUTDOWN_SECONDS = 5.0
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_RETRY_SECONDS = 1.0
 
 
 @dataclass(eq=False, slots=True)
@@ -92,12 +90,14 @@ class Door:
         context: Callable[[], ssl.SSLContext | None],
         counters: Counters,
         limits: Limits,
+        retry_seconds: float = 1.0,
     ) -> None:
         self._listening = listening
         self._protocol = protocol
         self._context = context
         self._counters = counters
         self.limits = limits
+        self._retry_seconds = retry_seconds
         self._loop = asyncio.get_running_loop()
         self.places: set[Place] = set()
         counters.connections = self.places.__len__
@@ -121,7 +121,7 @@ class Door:
 
     def unread(self, place: Place) -> None:
         """Its peer does not read its answer; too many of these are too much memory."""
-        place.unread = True
+        place.unread, place.since = True, self._loop.time()
         unread = [each for each in self.places if each.unread]
         if len(unread) > self.limits.unread:
             self._evict(min(unread, key=lambda each: each.since))
@@ -141,7 +141,7 @@ class Door:
                     raise
                 log.error("no connection can be accepted reason=%s", exc.strerror)
                 self._loop.remove_reader(self._listening)
-                self._loop.call_later(_RETRY_SECONDS, self._resume)
+                self._loop.call_later(self._retry_seconds, self._resume)
                 return
             self._take(accepted, str(address[0]))
 
@@ -172,7 +172,7 @@ class Door:
                 accepted,
                 ssl=context,
                 ssl_handshake_timeout=self.limits.handshake_seconds if context else None,
-                ssl_shutdown_timeout=SHUTDOWN_SECONDS if context else None,
+                ssl_shutdown_timeout=self.limits.answer_seconds if context else None,
             )
         except ConnectionAbortedError:
             self._failed(place, "handshake_timeout")

@@ -13,6 +13,9 @@ from gpuwatch.web.counters import Counters
 from gpuwatch.web.security import Security
 from gpuwatch.web.tls import sans_of
 
+GOODBYE_SECONDS = 0.3
+"""Over TLS an end takes a word from both sides; a peer that does not say it is not waited for."""
+
 
 class TimedProtocol(H11Protocol):
     """Cuts the connection where a request does not come to its end, or an answer is not read."""
@@ -82,6 +85,12 @@ class TimedProtocol(H11Protocol):
         """No further request: close, and do not wait for long for a peer that does not take what is left."""
         super().timeout_keep_alive_handler()
         self._watch_reader()
+
+    def shutdown(self) -> None:
+        """The server ends: close what is idle, whether or not its peer agrees."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
     def pause_writing(self) -> None:
         """There is something that the peer has not taken."""

@@ -152,6 +152,10 @@ def _serve(server: _Server, bound: socket.socket) -> None:
 
 async def _serve_until_it_ends(server: _Server, bound: socket.socket) -> None:
     await server.serve(sockets=[bound])
+    # Some versions of uvicorn leave it open where the end was asked for before the beginning.
+    if bound.fileno() >= 0:
+        asyncio.get_running_loop().remove_reader(bound)
+        bound.close()
     # uvicorn leaves open the connections whose answers outlasted the time it gave them.
     for connection in list(server.server_state.connections):
         if connection.transport is not None:

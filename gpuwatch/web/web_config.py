@@ -62,7 +62,11 @@ def path_of(setting: Path | None) -> Path | None:
     """The file to read: the one that is set, else the default one where it exists, else none."""
     if setting is not None:
         return setting
-    return DEFAULT_PATH if DEFAULT_PATH.exists() else None
+    try:
+        return DEFAULT_PATH if DEFAULT_PATH.exists() else None
+    except PermissionError:
+        # There may be one: reading it will say so, where going on would serve without what it asks for.
+        return DEFAULT_PATH
 
 
 def read(path: Path) -> WebConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from typing import Any
 
@@ -106,6 +107,56 @@ def test_whoever_goes_waits_and_no_waiting_network_holds_more(found: list[Place]
 def test_a_network_is_what_one_host_can_have(host: str, network: str) -> None:
     """An IPv6 host has a whole /64 to come from."""
     assert network == network_of(host)
+
+
+class Listening:
+    """A listening socket whose process has no descriptors left, once."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self.refused = 0
+
+    def fileno(self) -> int:
+        return self._real.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        self._real.setblocking(flag)
+
+    def listen(self, backlog: int) -> None:
+        self._real.listen(backlog)
+
+    def accept(self) -> Any:
+        if not self.refused:
+            self.refused += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._real.accept()
+
+
+def test_without_descriptors_it_waits_and_then_accepts_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Once in the log, no spinning; who came meanwhile is not lost."""
+
+    async def scenario() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as real, socket.create_connection(real.getsockname()) as peer:
+            door = Door(
+                Listening(real),  # type: ignore[arg-type]
+                lambda place: asyncio.Protocol(),
+                lambda: None,
+                Counters(),
+                LIMITS,
+                retry_seconds=0.01,
+            )
+            door.open()
+            for _ in range(1000):
+                if door.places:
+                    break
+                await asyncio.sleep(0.01)
+            peer.close()
+            door.close()
+            await asyncio.sleep(0.05)
+            return len(door.places)
+
+    assert 1 == asyncio.run(scenario())
+    assert ["no connection can be accepted reason=Too many open files"] == caplog.messages
 
 
 class Transport:

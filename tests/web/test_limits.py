@@ -134,17 +134,44 @@ def test_a_connection_that_speaks_in_time_is_kept() -> None:
         kept.close()
 
 
-def test_an_answer_that_is_not_read_is_cut(connect: contextlib.ExitStack) -> None:
-    """It does not lie in memory for ever."""
-    page = b"a" * 16_000_000
-    with serving(security := Security(), render=lambda: page, limits=SHORT) as server:
-        opened = peer(connect, port_of(server), REQUEST)
+@pytest.mark.parametrize("tls", [False, True])
+def test_an_answer_that_is_not_read_is_cut(connect: contextlib.ExitStack, tmp_path: Path, tls: bool) -> None:
+    """It does not lie in memory for ever, with TLS or without."""
+    authority, page = Authority(), b"a" * 16_000_000
+    authority.issue(tmp_path)
+    security = Security(config(tmp_path) if tls else None)
+    with serving(security, render=lambda: page, limits=SHORT) as server:
+        opened = peer(connect, port_of(server))
+        if tls:
+            opened = connect.enter_context(authority.context().wrap_socket(opened, server_hostname="127.0.0.1"))
+        opened.sendall(REQUEST)
         until = time.monotonic() + PATIENCE
         while not cuts(security, "answer_timeout") and time.monotonic() < until:
             time.sleep(0.05)
 
         assert 1.0 == cuts(security, "answer_timeout")
         assert is_cut(opened)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_stopping_does_not_wait_for_idle_clients_and_says_nothing(
+    tmp_path: Path, connect: contextlib.ExitStack, caplog: pytest.LogCaptureFixture, tls: bool
+) -> None:
+    """Also over TLS, where an end takes a word from both sides."""
+    authority = Authority()
+    authority.issue(tmp_path)
+    with (
+        serving(Security(config(tmp_path) if tls else None), limits=LONG) as server,
+        httpx.Client(verify=authority.context()) as idle,
+    ):
+        idle.get(f"{server.url}/metrics")
+        peer(connect, port_of(server))
+        began = time.monotonic()
+        server.stop()
+        took = time.monotonic() - began
+
+    assert took < 0.95
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
 def test_a_header_that_is_too_long_is_refused(
@@ -168,6 +195,9 @@ def test_a_silent_tls_client_is_cut(tmp_path: Path, connect: contextlib.ExitStac
 
         assert is_cut(silent)
         assert is_cut(half)
+        until = time.monotonic() + PATIENCE
+        while cuts(security, "handshake_timeout") < 2 and time.monotonic() < until:
+            time.sleep(0.01)
         assert 2.0 == cuts(security, "handshake_timeout")
 
 
