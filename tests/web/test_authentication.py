@@ -210,6 +210,12 @@ def test_a_long_password_counts_as_far_as_bcrypt_reads_it() -> None:
     assert not matches(b"x" * 71, hashed)
 
 
+@pytest.mark.parametrize("form", ["$2a$", "$2b$", "$2y$"])
+def test_hashes_of_every_tool_are_taken(form: str) -> None:
+    """htpasswd writes 2y, others 2a and 2b; they are the same."""
+    assert matches(b"wonderland", ALICE.replace("$2b$", form).encode())
+
+
 def test_an_unknown_user_costs_as_much_as_the_costliest_known_one() -> None:
     """Time does not tell who is there."""
     hashes = {"a": ALICE.encode(), "b": ALICE.replace("$04$", "$06$").encode()}

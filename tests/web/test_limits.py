@@ -225,6 +225,20 @@ def test_a_kept_alive_scraper_survives_any_number_of_silent_ones(connect: contex
         assert opened is kept._transport._pool.connections[0]  # type: ignore[attr-defined]
 
 
+def test_a_crowd_from_one_address_does_not_push_out_a_slow_request_from_another(
+    connect: contextlib.ExitStack,
+) -> None:
+    """It finishes what it began before 300 others came."""
+    with serving(Security(), limits=LONG) as server:
+        slow = peer(connect, port_of(server), REQUEST[:20])
+        for _ in range(300):
+            address = ("127.0.0.1", port_of(server))
+            connect.enter_context(socket.create_connection(address, PATIENCE, source_address=("127.0.0.2", 0)))
+        slow.sendall(REQUEST[20:])
+
+        assert slow.recv(12) == b"HTTP/1.1 200"
+
+
 def test_where_every_connection_is_being_answered_the_next_is_turned_away(connect: contextlib.ExitStack) -> None:
     """At once, and counted; none that is being answered is cut."""
     release, rendering, limits = Event(), [], Limits(connections=4)
