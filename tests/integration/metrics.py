@@ -6,11 +6,12 @@ import re
 
 from gpuwatch.accounting import metrics as accounting
 from gpuwatch.sinks import prometheus as agent
+from gpuwatch.web import counters as web
 
 
 def exported() -> frozenset[str]:
-    """The names of all metrics of the agent and of accounting."""
-    return frozenset(metric.name for metric in (*agent.catalogue(), *accounting.CATALOGUE))
+    """The names of all metrics of the agent, of accounting, and of the web server that both have."""
+    return frozenset(metric.name for metric in (*agent.catalogue(), *accounting.CATALOGUE, *web.CATALOGUE))
 
 
 def named_in(text: str) -> set[str]:
