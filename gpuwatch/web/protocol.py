@@ -63,7 +63,11 @@ class TimedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Part of a request, or all of it."""
-        super().data_received(data)
+        # In pieces, since a header is measured only while it is incomplete.
+        for start in range(0, len(data), self._limits.header_bytes):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + self._limits.header_bytes])
         self._rearm()
 
     def send_400_response(self, msg: str) -> None:
