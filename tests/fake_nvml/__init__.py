@@ -9,8 +9,10 @@ Other processes find it through `environment()`, this one through `load()`.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
+import platform
 import time
 from collections.abc import Callable, Sequence
 from ctypes import sizeof
@@ -23,6 +25,10 @@ from tests.fake_nvml.library import build, compiler, load, loaded_here
 __all__ = ["FakeDevice", "FakeNvml", "build", "compiler", "load", "loaded_here", "wait_until"]
 
 XID_EVENT = 0x8
+FUTEX_CALL = {"x86_64": 202, "aarch64": 98}
+FUTEX_WAKE, EVERYBODY = 1, 2**31 - 1
+NO_DRIVER_CALLS = {"nvmlGpmSampleAlloc", "nvmlGpmMetricsGet"}
+"""Calls that are arithmetic in the library: they take no time unless they are told to."""
 
 
 class FakeNvml:
@@ -66,7 +72,8 @@ class FakeNvml:
     @latency_seconds.setter
     def latency_seconds(self, seconds: float) -> None:
         for call in CALLS:
-            self.slow(call, seconds)
+            if call not in NO_DRIVER_CALLS:
+                self.slow(call, seconds)
 
     def slow(self, call: str, seconds: float) -> None:
         """Let one call take so long."""
@@ -80,10 +87,21 @@ class FakeNvml:
     def fail(self, call: str, result: int) -> None:
         """Let one call return `result` on every device; 0 mends it."""
         self._state.results[CALLS.index(call)] = result
+        self._wake()
 
     def fail_everything(self, result: int) -> None:
         """Let every call return `result`, initialisation included; 0 mends it."""
         self._state.result = result
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let those who wait for events look again, in whatever process."""
+        self._state.wakes = (self._state.wakes + 1) % 2**32
+        if (number := FUTEX_CALL.get(platform.machine())) is not None:
+            address = ctypes.addressof(self._state) + State.wakes.offset
+            ctypes.CDLL(None).syscall(
+                ctypes.c_long(number), ctypes.c_void_p(address), FUTEX_WAKE, EVERYBODY, None, None, 0
+            )
 
     def reload_driver(self) -> None:
         """Load the driver anew: who uses it must initialise again, counters of energy start at 0."""
@@ -91,6 +109,7 @@ class FakeNvml:
         for device in self.devices:
             device.restore()
             device.reset_energy()
+        self._wake()
 
     def reorder(self, slots: Sequence[int]) -> None:
         """Number the devices anew; those left out are gone from the bus."""
@@ -105,6 +124,7 @@ class FakeNvml:
         entry = self._state.events[self._state.event_count % EVENTS]
         entry.type, entry.data, entry.device = kind, data, device.slot
         self._state.event_count += 1
+        self._wake()
 
     def calls(self, call: str) -> int:
         """How often a call was made."""
@@ -114,6 +134,16 @@ class FakeNvml:
     def all_calls(self) -> dict[str, int]:
         """How often each call was made, without those never made."""
         return {call: count for call in CALLS if (count := self.calls(call))}
+
+    @property
+    def gpm_panics(self) -> int:
+        """How often a GPM sample was used from two places at once, or after it was freed: must stay 0."""
+        return int(self._state.gpm_panics)
+
+    @property
+    def gpm_samples(self) -> int:
+        """How many GPM samples are allocated and not yet freed."""
+        return int(self._state.gpm_samples)
 
     @property
     def forbidden_calls(self) -> int:

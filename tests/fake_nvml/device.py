@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.fake_nvml.layout import CALLS, FIELDS, PROCESSES, STEPS, DeviceState, Field, State
+from tests.fake_nvml.mig import FakeSlice, hold, partition, set_activity
 
 GIB = 2**30
 GPU_IS_LOST = 15
@@ -23,6 +24,7 @@ THROTTLE_FIELDS = {
 ENERGY, POWER_AVERAGE, POWER_INSTANT = 83, 185, 186
 UNSIGNED_INT, UNSIGNED_LONG_LONG = 1, 3
 PACKED_AS = ("<d", "<I", "<Q", "<Q", "<q", "<i", "<H")
+DEVICE_SCOPE, MODULE_SCOPE, ALL_LINKS = 0, 1, 2**32 - 1
 LOOKUPS = ("HandleBy", "GetName", "GetUUID", "GetSerial", "GetPciInfo", "ComputeCapability")
 
 
@@ -34,7 +36,9 @@ class FakeDevice:
         self._state = state
         self._device: DeviceState = state.devices[slot]
         self._identify()
-        self.memory(total=80 * GIB, reserved=GIB // 2, used=0)
+        self._device.gpm, self._device.mig_slices = 1, 7
+        self._memory_is_set = False
+        self.memory(total=80 * GIB, reserved=GIB // 2)
         self.power_limit_watts = 700.0
         self.temperature_celsius = 34
         self.clocks(graphics=345e6, sm=345e6, memory=2619e6, video=765e6)
@@ -94,12 +98,14 @@ class FakeDevice:
         self._device.capability_major, self._device.capability_minor = version
 
     def load(self, utilization: float, *, memory: float = 0.0, encoder: float = 0.0, decoder: float = 0.0) -> None:
-        """Set the utilization ratios."""
+        """Set the utilization ratios; activity as a job with so much of it may have, see `activity`."""
+        self.activity(sm=utilization, tensor=utilization / 2, dram=memory)
         self._device.gpu_percent, self._device.memory_percent = round(utilization * 100), round(memory * 100)
         self._device.encoder_percent, self._device.decoder_percent = round(encoder * 100), round(decoder * 100)
 
     def memory(self, *, total: int | None = None, reserved: int | None = None, used: int | None = None) -> None:
-        """Set sizes in bytes; what is not given stays."""
+        """Set sizes in bytes; what is not given stays. Used memory is that of the processes until it is set."""
+        self._memory_is_set = self._memory_is_set or used is not None
         for name, size in (("total", total), ("reserved", reserved), ("used", used)):
             if size is not None:
                 setattr(self._device, f"memory_{name}", size)
@@ -184,27 +190,72 @@ class FakeDevice:
         for domain, value in hertz.items():
             self._device.clocks_mhz[CLOCKS.index(domain)] = NO_CLOCK if value is None else round(value / 1e6)
 
-    def _entry(self, field: int) -> Field:
+    def _entry(self, field: int, scope: int = DEVICE_SCOPE) -> Field:
         for index in range(self._device.field_count):
-            if self._device.fields[index].id == field:
+            entry = self._device.fields[index]
+            if (entry.id, entry.scope) == (field, scope):
                 return self._device.fields[index]
         index = self._device.field_count
         if index == FIELDS:
             raise ValueError(f"fake_nvml: no room for field {field}; there is room for {FIELDS}")
-        self._device.fields[index].id = field
+        self._device.fields[index].id, self._device.fields[index].scope = field, scope
         self._device.field_count += 1
         return self._device.fields[index]
 
-    def field(self, field: int, value: float, kind: int = UNSIGNED_LONG_LONG) -> None:
+    def field(
+        self, field: int, value: float, kind: int = UNSIGNED_LONG_LONG, *, scope: int = DEVICE_SCOPE
+    ) -> None:
         """Answer a field id with a value of an nvmlValueType."""
-        entry = self._entry(field)
+        entry = self._entry(field, scope)
         entry.result, entry.computed, entry.type = 0, 0, kind
         packed = struct.pack(PACKED_AS[kind], value if kind == 0 else int(value))
         entry.bits = int.from_bytes(packed, "little")
 
-    def fail_field(self, field: int, result: int) -> None:
+    def fail_field(self, field: int, result: int, *, scope: int = DEVICE_SCOPE) -> None:
         """Let one field id carry an error; 0 mends it. An id never set is NOT_SUPPORTED."""
-        self._entry(field).result = result
+        self._entry(field, scope).result = result
+
+    def retype_field(self, field: int, kind: int) -> None:
+        """Say of a field's value that it is of another type, also of one that there is not yet."""
+        self._entry(field).type = kind
+
+    def ignore_scopes(self) -> None:
+        """Answer every scope of a field as drivers did before there were scopes."""
+        self._device.scopes_ignored = 1
+
+    def activity(self, *, sm: float = 0.0, tensor: float = 0.0, dram: float = 0.0) -> None:
+        """From now on so much of the time is active, as GPM sees it."""
+        with self._together():
+            set_activity(self._device.activity, (sm, tensor, dram))
+
+    def without_gpm(self) -> None:
+        """Be a device of before Hopper."""
+        self._device.gpm = 0
+
+    def mig(self, profiles: Sequence[str] | None, *, same_handles: bool = False) -> list[FakeSlice]:
+        """Cut the device anew, as in `["3g.40gb", "1g.10gb"]`, or None for MIG mode off.
+
+        Every slice is another than before, with another UUID, though ids are given again. Old handles are
+        worthless, or with `same_handles` they mean the new slice in the old one's place.
+        """
+        with self._together():
+            return partition(self._device, self.slot, profiles, same_handles)
+
+    def most_slices(self, count: int) -> None:
+        """Be a device that can be cut into so many; 0 for one that cannot be cut."""
+        self._device.mig_slices = count
+
+    def remapped_rows(
+        self, *, corrected: int = 0, uncorrected: int = 0, pending: int = 0, failure: int = 0
+    ) -> None:
+        """Set what the older call says of remapped rows; the fields 142 to 145 are separate."""
+        self._device.remapped[:] = [corrected, uncorrected, pending, failure]
+
+    def fabric(self, state: int, *, status: int = 0, health: int = 0, summary: int = 0, version: int = 3) -> None:
+        """Be part of an NVLink fabric; `version` is the newest structure that the driver knows."""
+        self._device.fabric_version, self._device.fabric_state = version, state
+        self._device.fabric_status, self._device.fabric_health = status, health
+        self._device.fabric_summary = summary
 
     def throttle(self, reason: str, seconds: float) -> None:
         """Set the time for which the clocks were held down."""
@@ -216,11 +267,12 @@ class FakeDevice:
 
     def processes(self, *running: tuple[int, int | None], graphics: bool = False) -> None:
         """Set the (pid, bytes) that run on the device; None for bytes that the driver does not know."""
-        table = self._device.graphics if graphics else self._device.compute
-        if len(running) > PROCESSES:
-            raise ValueError(f"fake_nvml: {len(running)} processes; there is room for {PROCESSES}")
-        for index, (pid, size) in enumerate(running):
-            table[index].pid, table[index].memory = pid, 2**64 - 1 if size is None else size
+        table, limit = (self._device.graphics if graphics else self._device.compute), PROCESSES
+        if len(running) > limit:
+            raise ValueError(f"fake_nvml: {len(running)} processes; there is room for {limit}")
+        used = hold(table, running)
+        if not graphics and not self._memory_is_set:
+            self._device.memory_used = used
         setattr(self._device, "graphics_count" if graphics else "compute_count", len(running))
 
     def fail(self, call: str, result: int) -> None:

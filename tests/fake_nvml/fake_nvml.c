@@ -2,12 +2,14 @@
 #define _GNU_SOURCE
 #include "fake_nvml.h"
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,7 +74,24 @@ void *handle_of(uint32_t slot) {
     return (void *)(uintptr_t)(0x10000000u + (state->devices[slot].incarnation << 8) + slot);
 }
 
-int on_device(Call call, void *handle, Device **device) {
+/* A slice's handle: a bit that no device's has, then its incarnation, its index, and the slot of its device. */
+#define INSTANCE_BIT ((uintptr_t)1 << 40)
+
+void *instance_handle(uint32_t slot, uint32_t index) {
+    uintptr_t incarnation = state->devices[slot].instances[index].incarnation & 0xffffff;
+    return (void *)(INSTANCE_BIT | incarnation << 16 | (uintptr_t)index << 8 | slot);
+}
+
+static int on_instance(void *handle, uint32_t slot, Instance **instance) {
+    uint32_t index = (uintptr_t)handle >> 8 & 0xff;
+    Device *device = &state->devices[slot];
+    if (index >= INSTANCES || !device->mig_mode || !device->instances[index].present) return INVALID_ARGUMENT;
+    if (handle != instance_handle(slot, index)) return INVALID_ARGUMENT;
+    *instance = &device->instances[index];
+    return SUCCESS;
+}
+
+int on_any(Call call, void *handle, Device **device, Instance **instance) {
     uint32_t slot = (uint32_t)(uintptr_t)handle & 0xff;
     int known = handle != NULL && slot < DEVICES;
     int result = enter(call, known && state != NULL ? &state->devices[slot] : NULL);
@@ -80,8 +99,15 @@ int on_device(Call call, void *handle, Device **device) {
     if (!known) return INVALID_ARGUMENT;
     *device = &state->devices[slot];
     result = enter_device(call, *device);
-    if (result == SUCCESS && handle != handle_of(slot)) return GPU_IS_LOST;
-    return result;
+    if (result != SUCCESS) return result;
+    if ((uintptr_t)handle & INSTANCE_BIT) return on_instance(handle, slot, instance);
+    return handle == handle_of(slot) ? SUCCESS : GPU_IS_LOST;
+}
+
+int on_device(Call call, void *handle, Device **device) {
+    Instance *instance = NULL;
+    int result = on_any(call, handle, device, &instance);
+    return result == SUCCESS && instance != NULL ? NOT_SUPPORTED : result;
 }
 
 int copy_text(char *target, uint32_t size, const char *text) {
@@ -161,27 +187,35 @@ int nvmlDeviceGetHandleByIndex_v2(uint32_t index, void **handle) {
     return result;
 }
 
+static void *find_instance(uint32_t slot, const char *uuid) {
+    const Device *device = &state->devices[slot];
+    for (uint32_t i = 0; device->mig_mode && i < INSTANCES; i++)
+        if (device->instances[i].present && strcmp(device->instances[i].uuid, uuid) == 0) return instance_handle(slot, i);
+    return NULL;
+}
+
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle) {
     int result = enter(CALL_nvmlDeviceGetHandleByUUID, NULL);
     if (result != SUCCESS) return result;
     for (uint32_t i = 0; i < state->device_count; i++) {
-        Device *device = &state->devices[state->order[i]];
-        if (strcmp(device->uuid, uuid) != 0) continue;
-        result = enter_device(CALL_nvmlDeviceGetHandleByUUID, device);
-        if (result == SUCCESS) *handle = handle_of(state->order[i]);
+        uint32_t slot = state->order[i];
+        void *found = strcmp(state->devices[slot].uuid, uuid) == 0 ? handle_of(slot) : find_instance(slot, uuid);
+        if (found == NULL) continue;
+        result = enter_device(CALL_nvmlDeviceGetHandleByUUID, &state->devices[slot]);
+        if (result == SUCCESS) *handle = found;
         return result;
     }
     return NOT_FOUND;
 }
 
 int nvmlDeviceGetName(void *handle, char *text, uint32_t size) {
-    ON_DEVICE(nvmlDeviceGetName);
-    return copy_text(text, size, device->name);
+    ON_ANY(nvmlDeviceGetName);
+    return copy_text(text, size, instance != NULL ? instance->name : device->name);
 }
 
 int nvmlDeviceGetUUID(void *handle, char *text, uint32_t size) {
-    ON_DEVICE(nvmlDeviceGetUUID);
-    return copy_text(text, size, device->uuid);
+    ON_ANY(nvmlDeviceGetUUID);
+    return copy_text(text, size, instance != NULL ? instance->uuid : device->uuid);
 }
 
 int nvmlDeviceGetSerial(void *handle, char *text, uint32_t size) {
@@ -234,19 +268,26 @@ static int next_event(EventSet *set, EventData *data) {
     return 0;
 }
 
+/* Sleep until the Python side has raised an event, or told of an error or a reload; not one wake-up before. */
+static void wait_for_wake(State *mine, uint32_t seen, double seconds) {
+    struct timespec left = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    syscall(SYS_futex, &mine->wakes, FUTEX_WAIT, seen, &left, NULL, 0);
+}
+
 int nvmlEventSetWait_v2(EventSet *set, EventData *data, uint32_t timeout_ms) {
     State *mine = set->state;
     add(&mine->calls[CALL_nvmlEventSetWait_v2], 1);
     uint32_t limit = mine->event_wait_limit_ms;
     double deadline = seconds_now() + (limit != 0 && limit < timeout_ms ? limit : timeout_ms) * 1e-3;
     for (;;) {
+        uint32_t wakes = __atomic_load_n(&mine->wakes, __ATOMIC_ACQUIRE);
         int failed = mine->result != SUCCESS ? mine->result : mine->results[CALL_nvmlEventSetWait_v2];
         if (failed != SUCCESS) return failed;
         if (set->session != mine->session) return UNINITIALIZED;
         if (next_event(set, data)) return SUCCESS;
         double left = deadline - seconds_now();
         if (left <= 0) return TIMEOUT;
-        sleep_seconds(left < 0.1 ? left : 0.1);
+        wait_for_wake(mine, wakes, left);
     }
 }
 

@@ -9,8 +9,11 @@
 #include <stdint.h>
 
 #define DEVICES 16
-#define FIELDS 32
+#define FIELDS 48
 #define PROCESSES 128
+#define INSTANCES 8
+#define INSTANCE_PROCESSES 16
+#define ACTIVITIES 3
 #define STEPS 16
 #define EVENTS 256
 #define CALL_SLOTS 64
@@ -48,6 +51,20 @@ enum {
     X(nvmlDeviceGetTotalEccErrors) \
     X(nvmlDeviceGetComputeRunningProcesses_v3) \
     X(nvmlDeviceGetGraphicsRunningProcesses_v3) \
+    X(nvmlDeviceGetRemappedRows) \
+    X(nvmlDeviceGetGpuFabricInfoV) \
+    X(nvmlDeviceGetMigMode) \
+    X(nvmlDeviceGetMaxMigDeviceCount) \
+    X(nvmlDeviceGetMigDeviceHandleByIndex) \
+    X(nvmlDeviceGetDeviceHandleFromMigDeviceHandle) \
+    X(nvmlDeviceGetGpuInstanceId) \
+    X(nvmlDeviceGetComputeInstanceId) \
+    X(nvmlDeviceGetAttributes_v2) \
+    X(nvmlGpmQueryDeviceSupport) \
+    X(nvmlGpmSampleAlloc) \
+    X(nvmlGpmSampleGet) \
+    X(nvmlGpmMigSampleGet) \
+    X(nvmlGpmMetricsGet) \
     X(nvmlDeviceRegisterEvents) \
     X(nvmlEventSetCreate) \
     X(nvmlEventSetWait_v2)
@@ -78,6 +95,25 @@ typedef struct {
     uint32_t type, result;
     Value value;
 } FieldValue;
+typedef struct {
+    uint32_t multiprocessors, copy_engines, decoders, encoders, jpeg, ofa, gpu_instance_slices, compute_instance_slices;
+    unsigned long long memory_mb;
+} Attributes;
+typedef struct {
+    uint32_t version;
+    uint8_t cluster_uuid[16];
+    uint32_t status, clique, state, health_mask;
+} FabricV2;
+typedef struct {
+    uint32_t version;
+    uint8_t cluster_uuid[16];
+    uint32_t status, clique, state, health_mask;
+    uint8_t health_summary;
+} FabricV3;
+typedef struct { uint32_t version, supported; } GpmSupport;
+typedef struct { uint32_t id, result; double value; char *short_name, *long_name, *unit; } GpmMetric;
+typedef struct GpmSample GpmSample;
+typedef struct { uint32_t version, count; GpmSample *first, *second; GpmMetric metrics[]; } GpmMetrics;
 
 /* The state file, 8-byte fields first so that no compiler pads it. */
 typedef struct { double seconds, watts; } Step;
@@ -88,10 +124,24 @@ typedef struct {
     Step steps[STEPS];    /* power over time, repeated for ever */
     uint64_t step_count;
 } Power;
-typedef struct { uint64_t bits; uint32_t id, type; int32_t result, computed; } Field;
+typedef struct { uint64_t bits; uint32_t id, scope, type; int32_t result, computed, pad; } Field;
 typedef struct { uint64_t memory; uint32_t pid, pad; } Process;
 typedef struct {
+    double base[ACTIVITIES];   /* seconds of activity (SM, tensor, DRAM) at `since`, CLOCK_MONOTONIC seconds */
+    double since;
+    double ratio[ACTIVITIES];  /* since then */
+} Activity;
+typedef struct {
+    Activity activity;    /* of its GPU instance */
+    uint64_t memory_total, memory_used, compute_count;
+    Process compute[INSTANCE_PROCESSES];
+    uint32_t present, incarnation;
+    uint32_t gpu_instance, compute_instance, gpu_slices, compute_slices;
+    char uuid[96], name[96];
+} Instance;
+typedef struct {
     Power power;
+    Activity activity;
     uint64_t memory_total, memory_reserved, memory_used;
     uint64_t ecc[2][2];   /* [corrected, uncorrected][volatile, aggregate] */
     uint64_t hang_calls;  /* one bit per call */
@@ -107,7 +157,14 @@ typedef struct {
     uint32_t gpu_percent, memory_percent, encoder_percent, decoder_percent;
     uint32_t clocks_mhz[4];
     uint32_t limit_mw, pci_device_id;
-    int32_t temperature, capability_major, capability_minor, pad;
+    int32_t temperature, capability_major, capability_minor;
+    uint32_t gpm, mig_slices, mig_mode;     /* whether it has GPM; into how many it can be cut; whether it is */
+    uint32_t scopes_ignored;                /* as drivers before scopes did: every scope of a field is scope 0 */
+    uint32_t remapped[4];
+    uint32_t fabric_version;                /* the newest structure it knows; 0 for a device without a fabric */
+    uint32_t fabric_state, fabric_status, fabric_health, fabric_summary;
+    uint32_t pad;
+    Instance instances[INSTANCES];
     char uuid[96], name[96], serial[32], bus_id[32];
 } Device;
 typedef struct { uint64_t type, data; uint32_t device, pad; } Event;
@@ -115,6 +172,9 @@ typedef struct {
     uint64_t size;        /* of this structure, as the writer sees it */
     uint64_t sequence;    /* odd while the writer changes several fields that belong together */
     uint64_t slept_ns, forbidden_calls, event_count;
+    uint64_t gpm_panics;  /* one sample used from two places at once, or after it was freed: the kernel may panic */
+    uint64_t gpm_samples; /* allocated and not yet freed */
+    uint32_t wakes, pad;  /* a futex: who waits for events looks again when it has changed */
     uint64_t latency_ns[CALL_SLOTS];
     uint64_t calls[CALL_SLOTS];
     int32_t results[CALL_SLOTS];
@@ -133,7 +193,9 @@ extern State *state;
 int enter(Call call, Device *device);
 int enter_device(Call call, Device *device);
 int on_device(Call call, void *handle, Device **device);
+int on_any(Call call, void *handle, Device **device, Instance **instance);
 void *handle_of(uint32_t slot);
+void *instance_handle(uint32_t slot, uint32_t index);
 void add(uint64_t *counter, uint64_t amount);
 void take_time(Device *device, Call call);
 double seconds_now(void);
@@ -143,4 +205,11 @@ int copy_text(char *target, uint32_t size, const char *text);
 #define ON_DEVICE(name) \
     Device *device = NULL; \
     int entered = on_device(CALL_##name, handle, &device); \
+    if (entered != SUCCESS) return entered
+
+/* The same for calls that also take a slice of a device; `instance` is then not NULL. */
+#define ON_ANY(name) \
+    Device *device = NULL; \
+    Instance *instance = NULL; \
+    int entered = on_any(CALL_##name, handle, &device, &instance); \
     if (entered != SUCCESS) return entered

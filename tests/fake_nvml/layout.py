@@ -6,12 +6,15 @@ import re
 from ctypes import Structure, c_char, c_double, c_int32, c_uint32, c_uint64
 from pathlib import Path
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("fake_nvml.h", "fake_nvml.c", "values.c"))
+SOURCES = tuple(
+    Path(__file__).with_name(name) for name in ("fake_nvml.h", "fake_nvml.c", "values.c", "mig.c", "gpm.c")
+)
 
 CALLS = tuple(re.findall(r"^    X\((\w+)\)", SOURCES[0].read_text(encoding="utf-8"), re.MULTILINE))
 """The calls that can be failed, delayed and counted, in the order of the library's slots."""
 
-DEVICES, FIELDS, PROCESSES, STEPS, EVENTS, CALL_SLOTS = 16, 32, 128, 16, 256, 64
+DEVICES, FIELDS, PROCESSES, STEPS, EVENTS, CALL_SLOTS = 16, 48, 128, 16, 256, 64
+INSTANCES, INSTANCE_PROCESSES, ACTIVITIES = 8, 16, 3
 
 
 class Step(Structure):
@@ -38,9 +41,11 @@ class Field(Structure):
     _fields_ = [
         ("bits", c_uint64),
         ("id", c_uint32),
+        ("scope", c_uint32),
         ("type", c_uint32),
         ("result", c_int32),
         ("computed", c_int32),
+        ("pad", c_int32),
     ]
 
 
@@ -50,11 +55,38 @@ class ProcessEntry(Structure):
     _fields_ = [("memory", c_uint64), ("pid", c_uint32), ("pad", c_uint32)]
 
 
+class Activity(Structure):
+    """How much of the time SMs, tensor units and DRAM are active; the library integrates it."""
+
+    _fields_ = [("base", c_double * ACTIVITIES), ("since", c_double), ("ratio", c_double * ACTIVITIES)]
+
+
+class InstanceState(Structure):
+    """A slice of a device (MIG)."""
+
+    _fields_ = [
+        ("activity", Activity),
+        ("memory_total", c_uint64),
+        ("memory_used", c_uint64),
+        ("compute_count", c_uint64),
+        ("compute", ProcessEntry * INSTANCE_PROCESSES),
+        ("present", c_uint32),
+        ("incarnation", c_uint32),
+        ("gpu_instance", c_uint32),
+        ("compute_instance", c_uint32),
+        ("gpu_slices", c_uint32),
+        ("compute_slices", c_uint32),
+        ("uuid", c_char * 96),
+        ("name", c_char * 96),
+    ]
+
+
 class DeviceState(Structure):
     """Everything one device says, and how it fails."""
 
     _fields_ = [
         ("power", Power),
+        ("activity", Activity),
         ("memory_total", c_uint64),
         ("memory_reserved", c_uint64),
         ("memory_used", c_uint64),
@@ -82,7 +114,18 @@ class DeviceState(Structure):
         ("temperature", c_int32),
         ("capability_major", c_int32),
         ("capability_minor", c_int32),
-        ("pad", c_int32),
+        ("gpm", c_uint32),
+        ("mig_slices", c_uint32),
+        ("mig_mode", c_uint32),
+        ("scopes_ignored", c_uint32),
+        ("remapped", c_uint32 * 4),
+        ("fabric_version", c_uint32),
+        ("fabric_state", c_uint32),
+        ("fabric_status", c_uint32),
+        ("fabric_health", c_uint32),
+        ("fabric_summary", c_uint32),
+        ("pad", c_uint32),
+        ("instances", InstanceState * INSTANCES),
         ("uuid", c_char * 96),
         ("name", c_char * 96),
         ("serial", c_char * 32),
@@ -105,6 +148,10 @@ class State(Structure):
         ("slept_ns", c_uint64),
         ("forbidden_calls", c_uint64),
         ("event_count", c_uint64),
+        ("gpm_panics", c_uint64),
+        ("gpm_samples", c_uint64),
+        ("wakes", c_uint32),
+        ("pad", c_uint32),
         ("latency_ns", c_uint64 * CALL_SLOTS),
         ("calls", c_uint64 * CALL_SLOTS),
         ("results", c_int32 * CALL_SLOTS),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ctypes import c_size_t, sizeof
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import pynvml
 import pytest
 
-from tests.fake_nvml import FakeNvml, build, compiler, load, loaded_here
+from tests.fake_nvml import FakeNvml, build, compiler, load, loaded_here, wait_until
 
 pytestmark = pytest.mark.skipif(
     compiler() is None, reason="the fake NVIDIA driver needs a C compiler; install gcc"
@@ -26,7 +29,13 @@ ABI = (
     pynvml.c_nvmlProcessInfo_v3_t,
     pynvml.c_nvmlEventData_t,
     pynvml.c_nvmlFieldValue_t,
+    pynvml.c_nvmlDeviceAttributes,
+    pynvml.c_nvmlGpuFabricInfo_v2_t,
+    pynvml.c_nvmlGpuFabricInfo_v3_t,
+    pynvml.c_nvmlGpmSupport_t,
+    pynvml.c_nvmlGpmMetric_t,
 )
+HEAD_OF_GPM_METRICS = pynvml.c_nvmlGpmMetricsGet_t.metrics.offset
 
 
 @pytest.fixture
@@ -46,9 +55,9 @@ def handle(fake: FakeNvml) -> Any:
 
 def test_structures_are_as_large_as_pynvml_has_them() -> None:
     """What the library writes fits what its caller reads."""
-    sizes = (c_size_t * len(ABI)).in_dll(load(), "fake_nvml_sizes")
+    sizes = (c_size_t * (len(ABI) + 1)).in_dll(load(), "fake_nvml_sizes")
 
-    assert [sizeof(each) for each in ABI] == list(sizes)
+    assert [*(sizeof(each) for each in ABI), HEAD_OF_GPM_METRICS] == list(sizes)
 
 
 def test_library_is_built_once() -> None:
@@ -179,6 +188,74 @@ def test_waiting_for_events_times_out(fake: FakeNvml, handle: Any) -> None:
         pynvml.nvmlEventSetWait_v2(events, 30)
     assert time.monotonic() - began >= 0.03
     pynvml.nvmlEventSetFree(events)
+
+
+@pytest.mark.parametrize("change", ["event", "error", "reload"])
+def test_waiting_for_events_sleeps_until_something_happens(fake: FakeNvml, handle: Any, change: str) -> None:
+    """It costs the process under test no wake-up before, and ends at once when there is something to say."""
+    events = pynvml.nvmlEventSetCreate()
+    pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
+    switches: list[int] = []
+
+    def wait(milliseconds: int) -> None:
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlEventSetWait_v2(events, milliseconds)
+        switches.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before)
+
+    wait(250)
+    waiting = threading.Thread(target=wait, args=(600_000,), daemon=True)
+    waiting.start()
+    assert wait_until(lambda: fake.calls("nvmlEventSetWait_v2") == 2)
+    if change == "event":
+        fake.raise_event(fake.devices[0], 79)
+    elif change == "error":
+        fake.fail("nvmlEventSetWait_v2", 999)
+    else:
+        fake.reload_driver()
+    waiting.join(30.0)
+
+    assert not waiting.is_alive()
+    assert switches[0] <= 2
+
+
+def test_fields_have_scopes(fake: FakeNvml, handle: Any) -> None:
+    """One id answers by scope, and a scope that was never set is not supported."""
+    fake.devices[0].field(186, 900_000, 1, scope=1)
+    device, module, other = pynvml.nvmlDeviceGetFieldValues(handle, [(186, 0), (186, 1), (186, 2)])
+
+    assert (device.value.uiVal, module.value.uiVal) == (70_000, 900_000)
+    assert other.nvmlReturn == pynvml.NVML_ERROR_NOT_SUPPORTED
+
+
+def test_a_slice_is_told_from_its_device(fake: FakeNvml, handle: Any) -> None:
+    """Its handle answers what a slice can, and refuses the rest."""
+    (slice_,) = fake.devices[0].mig(["2g.20gb"])
+    part = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, 0)
+    attributes = pynvml.nvmlDeviceGetAttributes_v2(part)
+
+    assert pynvml.nvmlDeviceGetUUID(part) == slice_.uuid
+    assert (attributes.gpuInstanceSliceCount, attributes.computeInstanceSliceCount) == (2, 2)
+    assert pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(part)) == (
+        fake.devices[0].uuid
+    )
+    with pytest.raises(pynvml.NVMLError_NotSupported):
+        pynvml.nvmlDeviceGetPowerUsage(part)
+    with pytest.raises(pynvml.NVMLError_NotFound):
+        pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, 1)
+
+
+def test_used_memory_is_that_of_the_processes_until_it_is_set(fake: FakeNvml, handle: Any) -> None:
+    """So a process that comes or goes is seen in the memory, as on a real device."""
+    used = []
+    for running in ([(7, 2**30), (8, 2**29)], [(8, 2**29)], []):
+        fake.devices[0].processes(*running)
+        used.append(pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used)
+    fake.devices[0].memory(used=5)
+    fake.devices[0].processes((7, 2**30))
+
+    assert used == [2**30 + 2**29, 2**29, 0]
+    assert pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used == 5
 
 
 def test_latency_is_real_and_counted(fake: FakeNvml, handle: Any) -> None:

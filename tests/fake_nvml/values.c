@@ -5,7 +5,8 @@
 
 size_t fake_nvml_sizes[] = {
     sizeof(Utilization), sizeof(Memory), sizeof(MemoryV2), sizeof(Temperature), sizeof(PciInfo),
-    sizeof(ProcessInfo), sizeof(EventData), sizeof(FieldValue),
+    sizeof(ProcessInfo), sizeof(EventData), sizeof(FieldValue), sizeof(Attributes), sizeof(FabricV2),
+    sizeof(FabricV3), sizeof(GpmSupport), sizeof(GpmMetric), offsetof(GpmMetrics, metrics),
 };
 
 /* Power and energy. */
@@ -52,12 +53,14 @@ static void electricity(const Device *device, double *joules, double *instant, d
 /* What it says. */
 int nvmlDeviceGetUtilizationRates(void *handle, Utilization *rates) {
     ON_DEVICE(nvmlDeviceGetUtilizationRates);
+    if (device->mig_mode) return NOT_SUPPORTED;
     *rates = (Utilization){device->gpu_percent, device->memory_percent};
     return SUCCESS;
 }
 
 int nvmlDeviceGetEncoderUtilization(void *handle, uint32_t *percent, uint32_t *period_us) {
     ON_DEVICE(nvmlDeviceGetEncoderUtilization);
+    if (device->mig_mode) return NOT_SUPPORTED;
     *percent = device->encoder_percent;
     *period_us = 167000;
     return SUCCESS;
@@ -65,21 +68,32 @@ int nvmlDeviceGetEncoderUtilization(void *handle, uint32_t *percent, uint32_t *p
 
 int nvmlDeviceGetDecoderUtilization(void *handle, uint32_t *percent, uint32_t *period_us) {
     ON_DEVICE(nvmlDeviceGetDecoderUtilization);
+    if (device->mig_mode) return NOT_SUPPORTED;
     *percent = device->decoder_percent;
     *period_us = 167000;
     return SUCCESS;
 }
 
 int nvmlDeviceGetMemoryInfo(void *handle, Memory *memory) {
-    ON_DEVICE(nvmlDeviceGetMemoryInfo);
+    ON_ANY(nvmlDeviceGetMemoryInfo);
+    if (instance != NULL) {
+        uint64_t free = instance->memory_total - instance->memory_used;
+        *memory = (Memory){instance->memory_total, free, instance->memory_used};
+        return SUCCESS;
+    }
     uint64_t used = device->memory_used + device->memory_reserved;
     *memory = (Memory){device->memory_total, device->memory_total - used, used};
     return SUCCESS;
 }
 
 int nvmlDeviceGetMemoryInfo_v2(void *handle, MemoryV2 *memory) {
-    ON_DEVICE(nvmlDeviceGetMemoryInfo_v2);
+    ON_ANY(nvmlDeviceGetMemoryInfo_v2);
     if (memory->version != (sizeof *memory | 2u << 24)) return VERSION_MISMATCH;
+    if (instance != NULL) {
+        uint64_t left = instance->memory_total - instance->memory_used;
+        *memory = (MemoryV2){memory->version, instance->memory_total, 0, left, instance->memory_used};
+        return SUCCESS;
+    }
     uint64_t free = device->memory_total - device->memory_used - device->memory_reserved;
     *memory = (MemoryV2){memory->version, device->memory_total, device->memory_reserved, free, device->memory_used};
     return SUCCESS;
@@ -140,9 +154,10 @@ static void compute_field(const Device *device, uint32_t id, Value *value) {
 static void answer_field(const Device *device, FieldValue *asked) {
     asked->result = NOT_SUPPORTED;
     asked->value.bits = 0;
+    if (device->scopes_ignored) asked->scope = 0;
     for (uint64_t i = 0; i < device->field_count; i++) {
         const Field *field = &device->fields[i];
-        if (field->id != asked->id) continue;
+        if (field->id != asked->id || field->scope != asked->scope) continue;
         asked->result = (uint32_t)field->result;
         asked->type = field->type;
         asked->timestamp = (int64_t)(seconds_now() * 1e6);
@@ -177,11 +192,35 @@ static int list_processes(const Process *from, uint64_t there, uint32_t *count, 
 }
 
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, uint32_t *count, ProcessInfo *into) {
-    ON_DEVICE(nvmlDeviceGetComputeRunningProcesses_v3);
+    ON_ANY(nvmlDeviceGetComputeRunningProcesses_v3);
+    if (instance != NULL) return list_processes(instance->compute, instance->compute_count, count, into);
     return list_processes(device->compute, device->compute_count, count, into);
 }
 
 int nvmlDeviceGetGraphicsRunningProcesses_v3(void *handle, uint32_t *count, ProcessInfo *into) {
     ON_DEVICE(nvmlDeviceGetGraphicsRunningProcesses_v3);
     return list_processes(device->graphics, device->graphics_count, count, into);
+}
+
+int nvmlDeviceGetRemappedRows(
+    void *handle, uint32_t *corrected, uint32_t *uncorrected, uint32_t *pending, uint32_t *failure) {
+    ON_DEVICE(nvmlDeviceGetRemappedRows);
+    *corrected = device->remapped[0];
+    *uncorrected = device->remapped[1];
+    *pending = device->remapped[2];
+    *failure = device->remapped[3];
+    return SUCCESS;
+}
+
+int nvmlDeviceGetGpuFabricInfoV(void *handle, FabricV3 *info) {
+    ON_DEVICE(nvmlDeviceGetGpuFabricInfoV);
+    if (device->fabric_version == 0) return NOT_SUPPORTED;
+    uint32_t version = info->version >> 24, size = info->version & 0xffffff;
+    if (version > device->fabric_version || size != (version == 3 ? sizeof(FabricV3) : sizeof(FabricV2)))
+        return VERSION_MISMATCH;
+    info->state = device->fabric_state;
+    info->status = device->fabric_status;
+    info->health_mask = device->fabric_health;
+    if (version == 3) info->health_summary = (uint8_t)device->fabric_summary;
+    return SUCCESS;
 }
