@@ -1,131 +1,141 @@
-"""NVIDIA GPUs through NVML.
+"""NVIDIA GPUs, and their slices (MIG), through NVML.
 
-What is read, and from where (`field N` is a value id of nvmlDeviceGetFieldValues, one call for all of them):
+What is read, and from where. `field N` is a value id of nvmlDeviceGetFieldValues: one call for those of each read,
+one for those of every 10 s. Of what is asked every 10 s, each read asks one group.
 
-| value | source | instead, where that is not supported |
-|---|---|---|
-| utilization, memory utilization | nvmlDeviceGetUtilizationRates | |
-| memory | nvmlDeviceGetMemoryInfo_v2 | …MemoryInfo, whose `used` includes what the driver reserves |
-| power, average | field 185: mean of 1 s | nvmlDeviceGetPowerUsage, labelled by architecture |
-| power, instant | field 186: 25 to 100 ms of it, by architecture | the same |
-| energy | field 83, mJ since driver load | nvmlDeviceGetTotalEnergyConsumption |
-| throttle time | fields 74, 76, 269, 270, 271, ns since driver load | |
-| temperature | nvmlDeviceGetTemperatureV | nvmlDeviceGetTemperature |
-| clock of the SMs | nvmlDeviceGetClockInfo | |
-| processes | nvmlDeviceGetComputeRunningProcesses_v3 | |
-| other clocks, power limit, ECC totals, encoder, decoder | a call each, one of them at a read, each every 10 s | |
-| XID | events, see `nvml.XidWatch` | |
+| value | asked | source | instead, where that is not supported |
+|---|---|---|---|
+| utilization, memory utilization | each read | nvmlDeviceGetUtilizationRates | |
+| memory | each read | nvmlDeviceGetMemoryInfo_v2 | …MemoryInfo, whose `used` includes what the driver reserves |
+| power, average | each read | field 185: mean of 1 s | nvmlDeviceGetPowerUsage, labelled by architecture |
+| power, instant | each read | field 186: 25 to 100 ms of it, by architecture | the same |
+| energy | each read | field 83 or 191, mJ since driver load | nvmlDeviceGetTotalEnergyConsumption |
+| throttle time | each read | fields 74, 76, 269, 270, 271, ns since driver load | |
+| SM, tensor, DRAM activity | each read | GPM metrics 2, 5, 10, see `gpm` | |
+| processes | when they may have changed, see `nvml_plan` | nvmlDeviceGetComputeRunningProcesses_v3 | |
+| temperature | 10 s | nvmlDeviceGetTemperatureV | nvmlDeviceGetTemperature |
+| temperature of the memory | 10 s | field 82 | |
+| NVLink bytes | 10 s | fields 138, 139 over all links, KiB | |
+| PCIe bytes | 10 s | fields 197, 198, where they have 64 bits | |
+| remapped rows | 10 s | fields 142 to 145 | nvmlDeviceGetRemappedRows |
+| recovery action | 10 s | field 230 | |
+| fabric state | 10 s | nvmlDeviceGetGpuFabricInfoV, version 3 | version 2 |
+| clocks, power limit, ECC totals, encoder, decoder | 10 s | a call each | |
+| MIG mode and slices | 10 s | nvmlDeviceGetMigMode, …GetMigDeviceHandleByIndex | |
+| XID | as they come | events, see `xids` | |
+
+Of a slice: memory, processes, and activity where its compute instance spans its GPU instance. All else is its
+GPU's. In MIG mode the GPU itself has no processes and no utilization.
 
 nvmlDeviceGetPowerUsage is a mean of 1 s on Ampere (but GA100) and later, and what the sensor saw in its last 10
 to 100 ms on Pascal, Volta, Turing and GA100 (compute capability 6.0 to 8.0); before Pascal it is a filtered mean.
 Graphics processes are not holders: a display server would otherwise share every GPU with the job on it.
+
+Power has a scope: 0 the GPU, 1 the module, which on GH200 and GB200 is GPU and CPU. Both are given where both are
+known, and never added. The energy has the scope of the power that is metered: where there is no module, field 83;
+where there is a module alone, field 191 with its scope, else field 83; where there are both, field 191 with the
+scope of the GPU, else no counter but the integral of the power. That field 83 counts the module on a GH200, and
+that asking for the GPU's power may fail there, is known from others' reports; that a driver which ignores scopes
+gives the same number for both, is assumed.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from gpuwatch.devices import nvml
-from gpuwatch.devices.nvml import Alternatives, Handle, Values, failure
+from gpuwatch.devices import mig, nvml
+from gpuwatch.devices.gpm import Activity
+from gpuwatch.devices.nvml import Call, Handle, Values, failure
+from gpuwatch.devices.nvml_plan import GpuPlan, Plan, SlicePlan
+from gpuwatch.devices.xids import XidWatch
 from gpuwatch.errors import Unavailable
 from gpuwatch.model import Device, Reading, Site
 
 logger = logging.getLogger(__name__)
 
-SLOW_SECONDS = 10.0
-PROBE_AGAIN_SECONDS = 600.0
 DRAIN_SECONDS = 1.0
+HANG_SECONDS = 0.2
 
 
-@dataclass(slots=True)
-class _Slow:
-    """A call that costs more than it changes: what it said last, and when."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a scan has found so far: devices and the handles of the whole ones by uid, errors by index."""
 
-    calls: Alternatives
-    values: Values = field(default_factory=dict)
-    read: float | None = None
-
-    def due(self, now: float) -> bool:
-        """Whether it is to be asked again; also where the clock went back."""
-        return self.read is None or not 0 <= now - self.read < SLOW_SECONDS
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What is worth asking a device; belongs to the thread that reads it."""
-
-    handle: Handle
-    made: float
-    fields: list[tuple[int, int]] = field(
-        default_factory=lambda: [(each, nvml.DEVICE_SCOPE) for each in nvml.FIELDS]
-    )
-    calls: list[Alternatives] = field(default_factory=lambda: list(nvml.CALLS))
-    slow: deque[_Slow] = field(default_factory=lambda: deque(_Slow(each) for each in nvml.SLOW_CALLS))
+    devices: dict[str, Device] = field(default_factory=dict)
+    handles: dict[str, Handle] = field(default_factory=dict)
+    missing: dict[int, Any] = field(default_factory=dict)
 
 
 class NvidiaDevices:
-    """The NVIDIA GPUs of this node, by UUID; an index is only what the driver calls them today."""
+    """The NVIDIA GPUs of this node and their slices, by UUID; an index is what the driver calls them today."""
 
     class Settings(BaseModel):
         """There is nothing to set."""
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def __init__(self, settings: Settings, site: Site) -> None:
+    def __init__(self, settings: Settings, site: Site, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._site = site
+        self._clock = clock
         self._library = nvml.Library()
-        self._xids = nvml.XidWatch()
+        self._xids = XidWatch()
         self._known: dict[str, Device] = {}
-        self._plans: dict[str, _Plan] = {}
+        self._partitions: dict[str, mig.Partition] = {}
+        self._plans: dict[str, Plan] = {}
+        self._sampling: dict[str, Lock] = {}
         self._reading: set[str] = set()
         self._stale = False
         self._told: frozenset[int] = frozenset()
 
     def scan(self, now: float) -> Sequence[Device]:
-        """The GPUs there are; one that was seen before and is lost stays listed, and its reads fail."""
+        """The GPUs there are, each before its slices; one that is lost stays listed, and its reads fail."""
         if self._stale:
             self._release()
             self._stale = False
         self._library.open()
         api = self._library.api
         try:
-            found, handles, missing = self._enumerate(api)
+            found = self._enumerate(api)
         except api.NVMLError as error:
             self._stale = True
+            self._library.lost(error.value)
             raise failure("nvidia", error) from error
-        self._tell(missing)
-        if not handles:
+        self._tell(found.missing)
+        if not found.handles:
             self._stale = True
-        lost = {uid: each for uid, each in self._known.items() if uid not in found and each.index in missing}
-        self._known = found | lost
+        lost = {
+            uid: each
+            for uid, each in self._known.items()
+            if uid not in found.devices and each.index in found.missing
+        }
+        self._known = found.devices | lost
         if not self._known:
-            raise _nothing(missing, self._library.driver)
-        self._xids.watch(api, handles)
-        return tuple(sorted(self._known.values(), key=lambda device: device.index))
+            raise _nothing(found.missing, self._library.driver)
+        self._xids.watch(api, found.handles)
+        return tuple(sorted(self._known.values(), key=lambda device: (device.index, device.parent is not None)))
 
-    def _enumerate(self, api: Any) -> tuple[dict[str, Device], dict[str, Handle], dict[int, Any]]:
-        found: dict[str, Device] = {}
-        handles: dict[str, Handle] = {}
-        missing: dict[int, Any] = {}
+    def _enumerate(self, api: Any) -> _Found:
+        found = _Found()
         for index in range(api.nvmlDeviceGetCount()):
             try:
                 handle = api.nvmlDeviceGetHandleByIndex(index)
                 device = self._describe(api, index, handle)
+                slices = self._slices(api, device, handle)
             except api.NVMLError as error:
                 if error.value in nvml.DRIVER_GONE:
                     raise
-                missing[index] = error
+                found.missing[index] = error
             else:
-                found[device.uid], handles[device.uid] = device, handle
-        return found, handles, missing
+                found.handles[device.uid] = handle
+                found.devices.update({each.uid: each for each in (device, *slices)})
+        return found
 
     def _describe(self, api: Any, index: int, handle: Handle) -> Device:
         return Device(
@@ -136,7 +146,38 @@ class NvidiaDevices:
             model=api.nvmlDeviceGetName(handle),
             pci=nvml.pci_address(api, handle),
             driver=self._library.driver,
+            session=self._library.session,
         )
+
+    def _slices(self, api: Any, device: Device, handle: Handle) -> list[Device]:
+        """The slices of a GPU; those of before where it cannot say, or where asking could hang the scan too."""
+        try:
+            if not self._hangs(device.uid):
+                return self._cut(api, device, handle)
+        except api.NVMLError as error:
+            if error.value in nvml.DEVICE_GONE:
+                raise
+        return [each for each in self._known.values() if each.parent == device.uid]
+
+    def _cut(self, api: Any, device: Device, handle: Handle) -> list[Device]:
+        if not mig.enabled(api, handle):
+            self._partitions[device.uid] = None
+            return []
+        listed = mig.listed(api, handle)
+        self._partitions[device.uid] = frozenset(listed)
+        return [
+            replace(device, uid=each.uid, model=each.model, kind="mig", parent=device.uid, fraction=each.fraction)
+            for each in mig.slices(api, handle, listed)
+        ]
+
+    def _hangs(self, uid: str) -> bool:
+        """Whether a read of this device goes on for longer than one takes."""
+        deadline = time.monotonic() + HANG_SECONDS
+        while uid in self._reading:
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(0.005)
+        return False
 
     def _tell(self, missing: Mapping[int, Any]) -> None:
         for index in missing.keys() - self._told:
@@ -153,34 +194,88 @@ class NvidiaDevices:
         try:
             if not self._library.opened:
                 raise Unavailable(f"nvidia: {uid} cannot be read; the driver is not open")
-            return self._read(self._library.api, uid, now)
+            return self._read(self._library.api, device, now)
         finally:
             self._reading.discard(uid)
 
-    def _read(self, api: Any, uid: str, now: float) -> Reading:
+    def _read(self, api: Any, device: Device, now: float) -> Reading:
+        uid = device.uid
         try:
-            values = _ask(api, self._plan(api, uid, now), now)
+            values = self._plan(api, device, now).read(now)
         except api.NVMLError as error:
-            self._plans.pop(uid, None)
+            self._drop(uid)
+            self._library.lost(error.value)
             if error.value in nvml.DRIVER_GONE:
                 self._stale = True
             raise failure(f"nvidia: {uid}", error) from error
+        except Unavailable:
+            self._drop(uid)
+            raise
         if not values:
-            self._plans.pop(uid, None)
+            self._drop(uid)
             raise Unavailable(f"nvidia: {uid} refuses every call; its handle is looked up again")
         if (counts := self._xids.counts(uid)) is not None:
             values["xid_errors"] = counts
             values["xid_last_timestamp_seconds"] = self._xids.last(uid)
         return Reading(device=uid, time=now, **values)
 
-    def _plan(self, api: Any, uid: str, now: float) -> _Plan:
-        plan = self._plans.get(uid)
-        if plan is None:
-            plan = self._plans[uid] = _Plan(api.nvmlDeviceGetHandleByUUID(uid), now)
-        elif not 0 <= now - plan.made < PROBE_AGAIN_SECONDS:
-            # MIG mode and permissions change what is supported, without a reset.
-            plan = self._plans[uid] = _Plan(plan.handle, now)
-        return plan
+    def _plan(self, api: Any, device: Device, now: float) -> Plan:
+        uid, plan = device.uid, self._plans.get(device.uid)
+        if plan is not None and not plan.expired(now):
+            return plan
+        handle = plan.handle if plan is not None else api.nvmlDeviceGetHandleByUUID(uid)
+        self._drop(uid)
+        make = self._gpu_plan if device.parent is None else self._slice_plan
+        self._plans[uid] = made = make(api, handle, device, now)
+        return made
+
+    def _gpu_plan(self, api: Any, handle: Handle, device: Device, now: float) -> Plan:
+        activity = Activity(
+            api, handle, lambda sample: api.nvmlGpmSampleGet(handle, sample), self._lock(device.uid), self._clock
+        )
+        sliced = self._partitions.get(device.uid) is not None
+        return GpuPlan(api, handle, now, self._watch(device.uid), activity, sliced=sliced)
+
+    def _slice_plan(self, api: Any, handle: Handle, device: Device, now: float) -> Plan:
+        return SlicePlan(api, handle, device.uid, now, self._slice_activity(api, handle, device))
+
+    def _slice_activity(self, api: Any, handle: Handle, device: Device) -> Activity | None:
+        """None where the activity of its GPU instance is not the slice's alone, or cannot be had."""
+        if device.parent is None or not mig.spans_its_instance(api, handle):
+            return None
+        try:
+            whole = api.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+            instance = api.nvmlDeviceGetGpuInstanceId(handle)
+        except api.NVMLError as error:
+            if error.value in nvml.DEVICE_GONE:
+                raise
+            return None
+
+        def take(sample: Any) -> object:
+            return api.nvmlGpmMigSampleGet(whole, instance, sample)
+
+        return Activity(api, whole, take, self._lock(device.parent), self._clock)
+
+    def _lock(self, uid: str) -> Lock:
+        """One for all that sample the same GPU."""
+        return self._sampling.setdefault(uid, Lock())
+
+    def _watch(self, uid: str) -> Call:
+        """Look whether a GPU is cut as it was: a read that fails once has the devices listed anew in seconds."""
+
+        def call(api: Any, handle: Handle, values: Values) -> None:
+            now = mig.partition(api, handle)
+            before = self._partitions.get(uid)
+            self._partitions[uid] = now
+            if now != before:
+                raise Unavailable(f"nvidia: {uid} was cut anew (MIG); its devices are listed again")
+
+        return call
+
+    def _drop(self, uid: str) -> None:
+        plan = self._plans.pop(uid, None)
+        if plan is not None:
+            plan.close()
 
     def close(self) -> None:
         """Stop listening and let go of the driver, unless a call hangs in it."""
@@ -197,114 +292,9 @@ class NvidiaDevices:
             time.sleep(0.01)
         if listening or self._reading:
             raise Unavailable("nvidia: the driver cannot be let go of; calls of before still hang in it")
+        for uid in tuple(self._plans):
+            self._drop(uid)
         self._library.close()
-        self._plans.clear()
-
-
-def _ask(api: Any, plan: _Plan, now: float) -> Values:
-    """All that the device says; empty where it says nothing. Raises only what makes the handle worthless."""
-    values: Values = {}
-    _ask_fields(api, plan, values)
-    plan.calls = _answered(api, plan.handle, plan.calls, values)
-    if not values:
-        return values
-    _ask_slow(api, plan, now)
-    for slow in plan.slow:
-        _merge(values, slow.values)
-    return values
-
-
-def _ask_slow(api: Any, plan: _Plan, now: float) -> None:
-    """All at the first read; later one at a time, so that no read is much longer than the others."""
-    for _ in range(len(plan.slow)):
-        if not plan.slow or not plan.slow[0].due(now):
-            return
-        slow = plan.slow.popleft()
-        first = slow.read is None
-        slow.values, slow.read = {}, now
-        slow.calls = _supported(api, plan.handle, slow.calls, slow.values)
-        if slow.calls:
-            plan.slow.append(slow)
-        if not first:
-            return
-
-
-def _merge(values: Values, more: Values) -> None:
-    for name, value in more.items():
-        values[name] = {**values[name], **value} if name in values and isinstance(value, dict) else value
-
-
-def _answered(api: Any, handle: Handle, calls: Iterable[Alternatives], values: Values) -> list[Alternatives]:
-    """Make each call, or its first alternative that is supported; return those worth making again."""
-    return [left for each in calls if (left := _supported(api, handle, each, values))]
-
-
-def _supported(api: Any, handle: Handle, alternatives: Alternatives, values: Values) -> Alternatives:
-    for position, call in enumerate(alternatives):
-        try:
-            call(api, handle, values)
-        except api.NVMLError as error:
-            if error.value in nvml.DEVICE_GONE:
-                raise
-            if error.value in nvml.UNSUPPORTED:
-                continue
-        return alternatives[position:]
-    return ()
-
-
-def _ask_fields(api: Any, plan: _Plan, values: Values) -> None:
-    refused: set[int] = set()
-    for answer in _field_answers(api, plan, refused):
-        if answer.nvmlReturn == 0:
-            nvml.take_field(answer, values)
-        elif answer.nvmlReturn in nvml.DEVICE_GONE:
-            raise api.NVMLError(answer.nvmlReturn)
-        elif answer.nvmlReturn in nvml.UNSUPPORTED:
-            refused.add(answer.fieldId)
-    if refused:
-        _replace_fields(api, plan, refused)
-
-
-def _field_answers(api: Any, plan: _Plan, refused: set[int]) -> Iterable[Any]:
-    """The answers to the plan's fields; a driver that refuses the whole call is asked for one at a time."""
-    if not plan.fields:
-        return ()
-    try:
-        answers: Iterable[Any] = api.nvmlDeviceGetFieldValues(plan.handle, plan.fields)
-    except api.NVMLError as error:
-        if error.value in nvml.DEVICE_GONE:
-            raise
-        return _single_answers(api, plan, refused) if error.value in nvml.UNSUPPORTED else ()
-    return answers
-
-
-def _single_answers(api: Any, plan: _Plan, refused: set[int]) -> Iterable[Any]:
-    answers: list[Any] = []
-    for each in plan.fields:
-        try:
-            answers.extend(api.nvmlDeviceGetFieldValues(plan.handle, [each]))
-        except api.NVMLError as error:
-            if error.value in nvml.DEVICE_GONE:
-                raise
-            refused.add(each[0])
-    return answers
-
-
-def _replace_fields(api: Any, plan: _Plan, refused: set[int]) -> None:
-    """Ask no more for what was refused; where there is an older call for it, make that."""
-    plan.fields = [each for each in plan.fields if each[0] not in refused]
-    if nvml.ENERGY in refused:
-        plan.calls.append((nvml.total_energy,))
-    if refused & nvml.POWERS and not any(each in nvml.POWERS for each, _ in plan.fields):
-        plan.calls.append((nvml.power_usage(_window(api, plan.handle)),))
-
-
-def _window(api: Any, handle: Handle) -> str:
-    """What nvmlDeviceGetPowerUsage means on this architecture; see the module's docstring."""
-    capability = (0, 0)
-    with suppress(api.NVMLError):
-        capability = tuple(api.nvmlDeviceGetCudaComputeCapability(handle))
-    return "instant" if (6, 0) <= capability <= (8, 0) else "average"
 
 
 def _nothing(missing: Mapping[int, Any], driver: str | None) -> Unavailable:

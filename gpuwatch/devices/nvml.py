@@ -1,4 +1,4 @@
-"""The edge to NVML through stock `pynvml`: opening it, what its errors mean, and its events.
+"""The edge to NVML through stock `pynvml`: opening it, and what its errors mean.
 
 The module `pynvml` is imported when the library is first opened, so that a node without it starts and stays
 small. The library itself is never unloaded: after a driver upgrade only a new process can use it again.
@@ -6,9 +6,6 @@ small. The library itself is never unloaded: after a driver upgrade only a new p
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ctypes import c_void_p, cast
@@ -16,9 +13,6 @@ from enum import IntEnum
 from typing import Any
 
 from gpuwatch.errors import RestartRequired, Unavailable
-from gpuwatch.model import Labels, Process
-
-logger = logging.getLogger(__name__)
 
 Handle = Any
 """What NVML calls a device: a pointer that is worthless after the device or the driver was gone."""
@@ -29,9 +23,11 @@ Values = dict[str, Any]
 Call = Callable[[Any, Handle, Values], None]
 """One question to the driver (pynvml, handle) whose answer goes into the values."""
 
-WAIT_MILLISECONDS = 1000
-RETRY_SECONDS = 5.0
-XID_EVENT = 0x8
+Alternatives = tuple[Call, ...]
+"""Calls for the same value, the best first."""
+
+VALUE_TYPES = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+"""Which member of a field value's union is meant, by nvmlValueType_t."""
 
 
 class Result(IntEnum):
@@ -99,13 +95,18 @@ def failure(where: str, error: Any) -> Unavailable:
 
 
 class Library:
-    """pynvml, and whether NVML is initialised in it; opened and closed in one thread."""
+    """pynvml, and whether NVML is initialised in it; opened and closed in one thread.
+
+    `session` is how often the driver was opened again because it had gone.
+    """
 
     def __init__(self) -> None:
         self.api: Any = None
         self.driver: str | None = None
+        self.session = 0
         self.opened = False
         self._initialised = False
+        self._gone = False
 
     def open(self) -> None:
         """Initialise NVML unless that is done; `Unavailable` where this node has no driver to talk to."""
@@ -116,10 +117,16 @@ class Library:
                 self.api.nvmlInit()
                 self._initialised = True
                 self.driver = self.api.nvmlSystemGetDriverVersion()
+                self.session += self._gone
+                self._gone = False
             except self.api.NVMLError as error:
                 self.close()
                 raise failure("nvidia", error) from error
         self.opened = True
+
+    def lost(self, result: int) -> None:
+        """A call of someone who had it open has failed so; note it where the driver has gone."""
+        self._gone = self._gone or result in DRIVER_GONE
 
     def suspend(self) -> None:
         """Let nobody begin to use it."""
@@ -147,6 +154,20 @@ def address(handle: Handle) -> int:
     return cast(handle, c_void_p).value or 0
 
 
+def supported(api: Any, handle: Handle, alternatives: Alternatives, values: Values) -> Alternatives:
+    """Make the first call that is supported; what is worth calling next time. Raises what ends the handle."""
+    for position, call in enumerate(alternatives):
+        try:
+            call(api, handle, values)
+        except api.NVMLError as error:
+            if error.value in DEVICE_GONE:
+                raise
+            if error.value in UNSUPPORTED:
+                continue
+        return alternatives[position:]
+    return ()
+
+
 def pci_address(api: Any, handle: Handle) -> str | None:
     """The PCI address as the driver writes it, None where it does not say."""
     try:
@@ -155,231 +176,3 @@ def pci_address(api: Any, handle: Handle) -> str | None:
         if error.value in DEVICE_GONE:
             raise
         return None
-
-
-class XidWatch:
-    """Counts XIDs by device and code, in a thread of its own because waiting for events blocks.
-
-    The set of events is rebuilt after every error and whenever the devices change.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.time, retry_seconds: float = RETRY_SECONDS) -> None:
-        self._clock = clock
-        self._retry_seconds = retry_seconds
-        self._counts: dict[str, dict[str, float]] = {}
-        self._last: dict[str, dict[str, float]] = {}
-        self._handles: dict[int, tuple[str, Handle]] = {}
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def counts(self, uid: str) -> Mapping[str, float] | None:
-        """XIDs of a device by code since the agent started; None where there was none."""
-        return self._counts.get(uid)
-
-    def last(self, uid: str) -> Mapping[str, float] | None:
-        """When each code was last reported, Unix seconds."""
-        return self._last.get(uid)
-
-    def watch(self, api: Any, handles: Mapping[str, Handle]) -> None:
-        """From now on listen to these devices, by uid."""
-        wanted = {address(handle): (uid, handle) for uid, handle in handles.items()}
-        if _uids(wanted) != _uids(self._handles):
-            self._handles = wanted
-        if self._thread is None and wanted:
-            self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(api, self._stop), name="xid", daemon=True)
-            self._thread.start()
-
-    def stop(self) -> bool:
-        """End the thread; False where it is stuck in the driver."""
-        self._stop.set()
-        if self._thread is None:
-            return True
-        self._thread.join(timeout=2 * WAIT_MILLISECONDS / 1000)
-        if self._thread.is_alive():
-            return False
-        self._thread, self._handles = None, {}
-        return True
-
-    def _run(self, api: Any, stop: threading.Event) -> None:
-        told = 0
-        while not stop.is_set():
-            try:
-                self._listen(api, stop)
-                told = 0
-            except api.NVMLError as error:
-                if error.value != told:
-                    logger.warning("xid events interrupted error=%s code=%d", error, error.value)
-                told = error.value
-                stop.wait(self._retry_seconds)
-
-    def _listen(self, api: Any, stop: threading.Event) -> None:
-        handles = self._handles
-        events = api.nvmlEventSetCreate()
-        try:
-            if not _register(api, handles, events):
-                stop.wait(self._retry_seconds)
-                return
-            while handles is self._handles and not stop.is_set():
-                try:
-                    event = api.nvmlEventSetWait_v2(events, WAIT_MILLISECONDS)
-                except api.NVMLError_Timeout:
-                    continue
-                self._note(handles, event)
-        finally:
-            with suppress(api.NVMLError):
-                api.nvmlEventSetFree(events)
-
-    def _note(self, handles: Mapping[int, tuple[str, Handle]], event: Any) -> None:
-        found = handles.get(address(event.device))
-        if found is None or not event.eventType & XID_EVENT:
-            return
-        uid, code, now = found[0], str(event.eventData), self._clock()
-        counts = self._counts.get(uid, {})
-        # New mappings, never changed ones: readings that were handed out keep the old.
-        self._counts[uid] = counts | {code: counts.get(code, 0.0) + 1}
-        self._last[uid] = self._last.get(uid, {}) | {code: now}
-        logger.warning("xid reported device=%s xid=%s", uid, code)
-
-
-def _uids(handles: Mapping[int, tuple[str, Handle]]) -> dict[int, str]:
-    return {number: uid for number, (uid, _) in handles.items()}
-
-
-def _register(api: Any, handles: Mapping[int, tuple[str, Handle]], events: Any) -> int:
-    registered = 0
-    for _, handle in handles.values():
-        try:
-            api.nvmlDeviceRegisterEvents(handle, XID_EVENT, events)
-        except api.NVMLError as error:
-            if error.value in DRIVER_GONE:
-                raise
-        else:
-            registered += 1
-    return registered
-
-
-MEMORY_V2 = 0x02000028
-VALUE_TYPES = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
-DEVICE_SCOPE = 0
-ENERGY, POWER_AVERAGE, POWER_INSTANT = 83, 185, 186
-POWERS = frozenset({POWER_AVERAGE, POWER_INSTANT})
-
-FIELDS: Mapping[int, tuple[str, Labels | None, float]] = {
-    ENERGY: ("energy_joules", None, 1000),
-    POWER_AVERAGE: ("power_watts", ("average", "device"), 1000),
-    POWER_INSTANT: ("power_watts", ("instant", "device"), 1000),
-    74: ("throttle_seconds", "sw_power_cap", 1e9),
-    76: ("throttle_seconds", "sync_boost", 1e9),
-    269: ("throttle_seconds", "sw_thermal", 1e9),
-    270: ("throttle_seconds", "hw_thermal", 1e9),
-    271: ("throttle_seconds", "hw_power_brake", 1e9),
-}
-"""Field id → (name in `Reading`, label, how many of the field's unit make a base unit)."""
-
-
-def _utilization(api: Any, handle: Handle, values: Values) -> None:
-    rates = api.nvmlDeviceGetUtilizationRates(handle)
-    values["utilization_ratio"] = rates.gpu / 100
-    values["memory_utilization_ratio"] = rates.memory / 100
-
-
-def _encoder(api: Any, handle: Handle, values: Values) -> None:
-    values["encoder_ratio"] = api.nvmlDeviceGetEncoderUtilization(handle)[0] / 100
-
-
-def _decoder(api: Any, handle: Handle, values: Values) -> None:
-    values["decoder_ratio"] = api.nvmlDeviceGetDecoderUtilization(handle)[0] / 100
-
-
-def _memory(api: Any, handle: Handle, values: Values) -> None:
-    memory = api.nvmlDeviceGetMemoryInfo(handle, version=MEMORY_V2)
-    values["memory_used_bytes"] = memory.used
-    values["memory_total_bytes"] = memory.total
-    values["memory_reserved_bytes"] = memory.reserved
-
-
-def _memory_v1(api: Any, handle: Handle, values: Values) -> None:
-    memory = api.nvmlDeviceGetMemoryInfo(handle)
-    values["memory_used_bytes"] = memory.used
-    values["memory_total_bytes"] = memory.total
-
-
-def _temperature(api: Any, handle: Handle, values: Values) -> None:
-    values["temperature_celsius"] = {"gpu": api.nvmlDeviceGetTemperatureV(handle, 0)}
-
-
-def _temperature_v1(api: Any, handle: Handle, values: Values) -> None:
-    values["temperature_celsius"] = {"gpu": api.nvmlDeviceGetTemperature(handle, 0)}
-
-
-def _clock(number: int, domain: str) -> Call:
-    def call(api: Any, handle: Handle, values: Values) -> None:
-        values.setdefault("clock_hz", {})[domain] = api.nvmlDeviceGetClockInfo(handle, number) * 1e6
-
-    return call
-
-
-def _processes(api: Any, handle: Handle, values: Values) -> None:
-    memory: dict[int, int | None] = {}
-    for each in api.nvmlDeviceGetComputeRunningProcesses_v3(handle):
-        held, more = memory.get(each.pid, 0), each.usedGpuMemory
-        memory[each.pid] = None if held is None or more is None else held + more
-    values["processes"] = tuple(Process(pid, held) for pid, held in memory.items())
-
-
-def total_energy(api: Any, handle: Handle, values: Values) -> None:
-    """The energy counter by its own call."""
-    values["energy_joules"] = api.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
-
-
-def power_usage(window: str) -> Call:
-    """The call that gives power over a window that depends on the architecture."""
-
-    def call(api: Any, handle: Handle, values: Values) -> None:
-        values["power_watts"] = {(window, "device"): api.nvmlDeviceGetPowerUsage(handle) / 1000}
-
-    return call
-
-
-def _power_limit(api: Any, handle: Handle, values: Values) -> None:
-    values["power_limit_watts"] = api.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000
-
-
-def _ecc(kind: int, scope: int) -> Call:
-    labels = ("corrected", "uncorrected")[kind], ("volatile", "aggregate")[scope]
-
-    def call(api: Any, handle: Handle, values: Values) -> None:
-        count = api.nvmlDeviceGetTotalEccErrors(handle, kind, scope)
-        values.setdefault("ecc_errors", {})[labels] = count
-
-    return call
-
-
-Alternatives = tuple[Call, ...]
-"""Calls for the same value, the best first."""
-
-CALLS: tuple[Alternatives, ...] = (
-    (_utilization,),
-    (_memory, _memory_v1),
-    (_temperature, _temperature_v1),
-    (_clock(1, "sm"),),
-    (_processes,),
-)
-SLOW_CALLS: tuple[Alternatives, ...] = (
-    (_power_limit,),
-    (_encoder,),
-    (_decoder,),
-    *((_ecc(kind, scope),) for kind in (0, 1) for scope in (0, 1)),
-    *((_clock(number, name),) for number, name in ((0, "graphics"), (2, "memory"), (3, "video"))),
-)
-
-
-def take_field(answer: Any, values: Values) -> None:
-    """Put the answer to one field, which must be a success, into the values."""
-    name, label, unit = FIELDS[answer.fieldId]
-    number = getattr(answer.value, VALUE_TYPES[answer.valueType]) / unit
-    if label is None:
-        values[name] = number
-    else:
-        values.setdefault(name, {})[label] = number

@@ -124,14 +124,23 @@ class Reading:
         kind="counter", low=0,
     )  # fmt: skip
     remapped_rows: Labelled = metric(
-        "gpuwatch_device_remapped_rows", "Memory rows replaced by spares, by state.", "state", low=0
+        "gpuwatch_device_remapped_rows",
+        "Memory rows replaced by spares (corrected, uncorrected); pending and failure are 0 or 1.",
+        "state",
+        low=0,
     )
     recovery_action: Labelled = metric(
-        "gpuwatch_device_recovery_action", "1 for the recovery the driver asks for.", "state", low=0, high=1
-    )
+        "gpuwatch_device_recovery_action",
+        "1 for the recovery that the driver asks for, 0 for the others.",
+        "state",
+        low=0, high=1,
+    )  # fmt: skip
     fabric_state: Labelled = metric(
-        "gpuwatch_device_fabric_state", "1 for the state of the NVLink fabric.", "state", low=0, high=1
-    )
+        "gpuwatch_device_fabric_state",
+        "1 for the state of the NVLink fabric, 0 for the others; healthy stands beside them where it is known.",
+        "state",
+        low=0, high=1,
+    )  # fmt: skip
     xid_errors: Labelled = metric(
         "gpuwatch_device_xid_errors_total",
         "Driver error reports (XID) by code since the agent started.",
@@ -143,14 +152,14 @@ class Reading:
     )
     pcie_bytes: Labelled = metric(
         "gpuwatch_device_pcie_bytes_total",
-        "Bytes over PCIe by direction.",
+        "Bytes over PCIe by direction (transmit, receive), as the device counts them.",
         "direction",
         kind="counter",
         low=0,
     )
     nvlink_bytes: Labelled = metric(
         "gpuwatch_device_nvlink_bytes_total",
-        "Bytes over NVLink by direction.",
+        "Bytes over NVLink by direction (transmit, receive), over all links.",
         "direction",
         kind="counter", low=0,
     )  # fmt: skip

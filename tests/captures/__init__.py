@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from gpuwatch.devices.capture import SCHEMA
+from gpuwatch.devices.capture import SCHEMA, in_mig_mode
 from gpuwatch.devices.interview import value_of
 from gpuwatch.model import Device, Reading, Site, Snapshot
 from gpuwatch.sinks.prometheus import PrometheusSink
@@ -57,8 +57,8 @@ def field(capture: Capture, number: int, scope: int = 0) -> Mapping[str, Any]:
     return next(found, {"return": NOT_SUPPORTED})
 
 
-def play(capture: Capture, device: FakeDevice, fields: Iterable[int]) -> None:
-    """Let a fake device answer as the recorded one did, and to these fields."""
+def play(capture: Capture, device: FakeDevice, fields: Iterable[tuple[int, int]]) -> None:
+    """Let a fake device answer as the recorded one did, and to these fields, each an id and a scope."""
     device.name = capture["model"]
     for call, answers in capture["calls"].items():
         results = {UNKNOWN if answer["return"] is None else answer["return"] for answer in answers}
@@ -66,16 +66,16 @@ def play(capture: Capture, device: FakeDevice, fields: Iterable[int]) -> None:
             device.fail(call, max(results))
     for player in PLAYERS:
         player(capture, device)
-    for number in fields:
-        _play_field(field(capture, number), number, device)
+    for number, scope in fields:
+        _play_field(field(capture, number, scope), number, scope, device)
 
 
-def _play_field(answer: Mapping[str, Any], number: int, device: FakeDevice) -> None:
+def _play_field(answer: Mapping[str, Any], number: int, scope: int, device: FakeDevice) -> None:
     if answer["return"] == 0:
-        device.field(number, answer["value"], answer["type"])
+        device.field(number, answer["value"], answer["type"], scope=scope)
     else:
-        device.field(number, 0)
-        device.fail_field(number, UNKNOWN if answer["return"] is None else answer["return"])
+        device.field(number, 0, scope=scope)
+        device.fail_field(number, UNKNOWN if answer["return"] is None else answer["return"], scope=scope)
 
 
 def _play_identity(capture: Capture, device: FakeDevice) -> None:
@@ -128,6 +128,41 @@ def _play_processes(capture: Capture, device: FakeDevice) -> None:
         device.processes(*((each["pid"], each["usedGpuMemory"]) for each in running), graphics=graphics)
 
 
+def _play_health(capture: Capture, device: FakeDevice) -> None:
+    if rows := value(capture, "nvmlDeviceGetRemappedRows"):
+        device.remapped_rows(**dict(zip(("corrected", "uncorrected", "pending", "failure"), rows, strict=True)))
+    for version in (2, 3):
+        if told := value(capture, "nvmlDeviceGetGpuFabricInfoV", version):
+            facts = {"status": told["status"], "health": told["healthMask"], "version": version}
+            device.fabric(told["state"], summary=told.get("healthSummary", 0), **facts)
+
+
+def _play_activity(capture: Capture, device: FakeDevice) -> None:
+    if not capture["gpm"]:
+        device.without_gpm()
+
+
+def _play_slices(capture: Capture, device: FakeDevice) -> None:
+    device.most_slices(value(capture, "nvmlDeviceGetMaxMigDeviceCount") or 0)
+    if not in_mig_mode(capture):
+        return
+    for told, each in zip(capture["mig"], device.mig(["1g.1gb"] * len(capture["mig"])), strict=True):
+        running = value(told, "nvmlDeviceGetComputeRunningProcesses_v3") or []
+        each.processes(*((process["pid"], process["usedGpuMemory"]) for process in running))
+        attributes = value(told, "nvmlDeviceGetAttributes_v2") or {}
+        memory = value(told, "nvmlDeviceGetMemoryInfo_v2") or value(told, "nvmlDeviceGetMemoryInfo") or {}
+        each.become(
+            uuid=told["uuid"],
+            name=told["model"],
+            gpu_instance=value(told, "nvmlDeviceGetGpuInstanceId"),
+            compute_instance=value(told, "nvmlDeviceGetComputeInstanceId"),
+            gpu_slices=attributes.get("gpuInstanceSliceCount"),
+            compute_slices=attributes.get("computeInstanceSliceCount"),
+            memory_total=memory.get("total"),
+            memory_used=memory.get("used"),
+        )
+
+
 PLAYERS: Sequence[Callable[[Capture, FakeDevice], None]] = (
     _play_identity,
     _play_load,
@@ -136,6 +171,9 @@ PLAYERS: Sequence[Callable[[Capture, FakeDevice], None]] = (
     _play_electricity,
     _play_temperature_and_clocks,
     _play_ecc,
+    _play_health,
+    _play_activity,
+    _play_slices,
 )
 """Each sets one thing of the fake device; where the fake learns something new, its player is added here."""
 

@@ -9,7 +9,9 @@ import pytest
 
 from gpuwatch.devices.nvidia import NvidiaDevices
 from gpuwatch.model import Site
+from tests.devices.nvidia_readings import SEVEN
 from tests.fake_nvml import FakeNvml, compiler, load
+from tests.fake_nvml.mig import FakeSlice
 
 Connect = Callable[[], NvidiaDevices]
 
@@ -47,12 +49,34 @@ def eight(driver: Callable[[int], FakeNvml]) -> FakeNvml:
 
 
 @pytest.fixture
-def connect() -> Iterator[Connect]:
+def seven(fake: FakeNvml) -> list[FakeSlice]:
+    """Seven equal slices on one device."""
+    return fake.devices[0].mig(SEVEN)
+
+
+class Ticks:
+    """A monotonic clock that goes forward when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def ticks() -> Ticks:
+    """Let so many seconds pass on the clock of the sources that `connect` makes."""
+    return Ticks()
+
+
+@pytest.fixture
+def connect(ticks: Ticks) -> Iterator[Connect]:
     """Make a device source that is closed at the end of the test."""
     made: list[NvidiaDevices] = []
 
     def make() -> NvidiaDevices:
-        made.append(NvidiaDevices(NvidiaDevices.Settings(), Site(node="n1")))
+        made.append(NvidiaDevices(NvidiaDevices.Settings(), Site(node="n1"), clock=lambda: ticks.now))
         return made[-1]
 
     yield make

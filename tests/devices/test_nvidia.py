@@ -225,16 +225,39 @@ def test_ecc_totals_have_type_and_scope(fake: FakeNvml, connect: Connect) -> Non
 
 
 def test_slow_values_are_asked_for_every_ten_seconds(fake: FakeNvml, connect: Connect) -> None:
-    """The limit and the ECC totals are given with every reading and read with every tenth."""
+    """They are given with every reading and asked for with every tenth, not all with the same one."""
     source = connect()
     (device,) = source.scan(0.0)
-    limits = []
-    for second in range(12):
-        fake.devices[0].power_limit_watts = 700.0 - second
-        limits.append(source.read(device, float(second)).power_limit_watts)
+    fake.devices[0].temperature_celsius = 40
+    source.read(device, 0.0)
+    seen: dict[str, list[int]] = {"limit": [], "temperature": []}
+    for second in range(1, 41):
+        fake.devices[0].power_limit_watts = fake.devices[0].temperature_celsius = second
+        reading = source.read(device, float(second))
+        if reading.power_limit_watts == second:
+            seen["limit"].append(second)
+        if reading.temperature_celsius["gpu"] == second:
+            seen["temperature"].append(second)
 
-    assert limits == [700.0] * 10 + [690.0] * 2
-    assert fake.calls("nvmlDeviceGetEnforcedPowerLimit") == 2
+    assert [seen["limit"][0] + 10 * turn for turn in range(4)] == seen["limit"]
+    assert [seen["temperature"][0] + 10 * turn for turn in range(4)] == seen["temperature"]
+    assert seen["limit"][0] <= 10 >= seen["temperature"][0] != seen["limit"][0]
+
+
+def test_slow_values_of_before_a_gap_are_not_repeated(fake: FakeNvml, connect: Connect) -> None:
+    """When reading goes on, all of them are asked for at once; also where the clock went back."""
+    source = connect()
+    (device,) = source.scan(0.0)
+    source.read(device, 100.0)
+    for second, celsius in ((130.0, 50), (90.0, 60)):
+        fake.devices[0].temperature_celsius = celsius
+        fake.devices[0].ecc("corrected", "volatile", celsius)
+        reading = source.read(device, second)
+
+        assert (celsius, celsius) == (
+            reading.temperature_celsius["gpu"],
+            reading.ecc_errors["corrected", "volatile"],
+        )
 
 
 def test_a_slow_value_that_fails_is_not_repeated(fake: FakeNvml, connect: Connect) -> None:
@@ -363,18 +386,3 @@ def test_the_driver_is_only_read(eight: FakeNvml, connect: Connect) -> None:
     source.close()
 
     assert eight.forbidden_calls == 0
-
-
-def test_reading_makes_few_calls(fake: FakeNvml, connect: Connect) -> None:
-    """Once it is known what a device supports, a reading is eight calls, and two for its processes."""
-    source = connect()
-    (device,) = source.scan(0.0)
-    fake.devices[0].processes((7, 100))
-    source.read(device, 0.0)
-    before = fake.all_calls
-    source.read(device, 1.0)
-
-    made = {call: count - before[call] for call, count in fake.all_calls.items() if count != before[call]}
-    made.pop("nvmlEventSetWait_v2", None)
-    assert sum(made.values()) == 7
-    assert made["nvmlDeviceGetFieldValues"] == 1

@@ -11,7 +11,7 @@ import pytest
 
 from gpuwatch.devices import capture as recorder
 from gpuwatch.devices.nvidia import NvidiaDevices
-from gpuwatch.devices.nvml import FIELDS
+from gpuwatch.devices.nvml_fields import FIELDS
 from gpuwatch.model import Device, Reading
 from tests import goldens
 from tests.captures import FOLDER as COMMITTED
@@ -142,6 +142,37 @@ def test_a_recording_of_a_played_recording_says_the_same(busy: Capture, driver: 
             assert [each.get("value") for each in answers] == [each.get("value") for each in again["calls"][call]]
             assert [each["return"] for each in answers] == [each["return"] for each in again["calls"][call]]
     assert [each.get("value") for each in busy["fields"]] == [each.get("value") for each in again["fields"]]
+
+
+def test_a_device_that_is_cut_plays_back_with_its_slices(driver: Drive, played: Played) -> None:
+    """Their fractions, memory and processes; the golden of such a recording has them all."""
+    board = driver(1).devices[0]
+    board.most_slices(4)
+    for number, each in enumerate(board.mig(["2g.12gb", "1c.2g.12gb"])):
+        each.processes((100 + number, (number + 1) << 30))
+    devices, readings = played(recorded())
+
+    assert ["gpu", "mig", "mig"] == [device.kind for device in devices]
+    assert [1.0, 2 / 4, 1 / 4] == [device.fraction for device in devices]
+    assert [1 << 30, 2 << 30] == [readings[device.uid].memory_used_bytes for device in devices[1:]]
+    assert [1, 1] == [len(readings[device.uid].processes or ()) for device in devices[1:]]
+    assert readings[devices[0].uid].processes == ()
+
+
+def test_a_device_on_a_module_plays_back_with_both_scopes(driver: Drive, played: Played) -> None:
+    """Health and traffic come back too: what was a field is one again, what was a call is one."""
+    board = driver(1).devices[0]
+    board.field(185, 900_000, 1, scope=1)
+    board.field(191, 5_000_000)
+    board.field(138, 3, scope=2**32 - 1)
+    board.remapped_rows(corrected=2)
+    board.fabric(3, summary=2)
+    reading = first(played(recorded()))
+
+    assert (reading.power_watts["average", "module"], reading.energy_joules) == (900.0, 5000.0)
+    assert reading.nvlink_bytes == {"transmit": 3 * 1024}
+    assert reading.remapped_rows["corrected"] == 2
+    assert (reading.fabric_state["completed"], reading.fabric_state["healthy"]) == (1.0, 0.0)
 
 
 def test_an_old_device_plays_back_by_its_older_calls(driver: Drive, played: Played) -> None:

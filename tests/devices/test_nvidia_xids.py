@@ -9,7 +9,7 @@ import pynvml
 import pytest
 
 from gpuwatch.devices.nvidia import NvidiaDevices
-from gpuwatch.devices.nvml import XidWatch
+from gpuwatch.devices.xids import XidWatch
 from gpuwatch.errors import Unavailable
 from tests.fake_nvml import FakeNvml, wait_until
 
