@@ -22,7 +22,7 @@ from tests.fake_nvml.layout import CALLS
 
 FOLDER = Path(__file__).parent
 NOT_SUPPORTED, UNKNOWN = 3, 999
-ENERGY = 83
+ENERGIES = ((83, 0), (191, 0), (191, 1))
 DRIFT_JOULES = 10_000
 
 Capture = Mapping[str, Any]
@@ -140,6 +140,14 @@ def _play_health(capture: Capture, device: FakeDevice) -> None:
 def _play_activity(capture: Capture, device: FakeDevice) -> None:
     if not capture["gpm"]:
         device.without_gpm()
+    else:
+        device.activity(**_activity(capture["gpm"]))
+
+
+def _activity(gpm: Mapping[str, Any]) -> dict[str, float]:
+    answers = [answer for metrics in gpm.get("metrics", ()) for answer in metrics.get("values", ())]
+    told = {answer["id"]: answer["value"] for answer in answers if isinstance(answer.get("value"), float)}
+    return {name: told.get(number, 0.0) / 100 for number, name in ((2, "sm"), (5, "tensor"), (10, "dram"))}
 
 
 def _play_slices(capture: Capture, device: FakeDevice) -> None:
@@ -149,6 +157,8 @@ def _play_slices(capture: Capture, device: FakeDevice) -> None:
     for told, each in zip(capture["mig"], device.mig(["1g.1gb"] * len(capture["mig"])), strict=True):
         running = value(told, "nvmlDeviceGetComputeRunningProcesses_v3") or []
         each.processes(*((process["pid"], process["usedGpuMemory"]) for process in running))
+        if told["gpm"]:
+            each.activity(**_activity(told["gpm"]))
         attributes = value(told, "nvmlDeviceGetAttributes_v2") or {}
         memory = value(told, "nvmlDeviceGetMemoryInfo_v2") or value(told, "nvmlDeviceGetMemoryInfo") or {}
         each.become(
@@ -193,10 +203,16 @@ def golden_text(capture: Capture, devices: Sequence[Device], readings: Mapping[s
 
 
 def _settled(capture: Capture, reading: Reading) -> Reading:
-    """The reading with the recorded energy, where that is no field: the fake's own counter goes on meanwhile."""
-    joules = (value(capture, "nvmlDeviceGetTotalEnergyConsumption") or 0) / 1000
-    if field(capture, ENERGY)["return"] == 0 or reading.energy_joules is None:
+    """The reading without what the fake adds as it goes on: joules that are no field, digits of activity."""
+    ratios = {
+        name: None if ratio is None else round(ratio, 4)
+        for name in ("sm_activity_ratio", "tensor_activity_ratio", "dram_activity_ratio")
+        for ratio in [getattr(reading, name)]
+    }
+    reading = replace(reading, **ratios)
+    if reading.energy_joules is None or any(field(capture, *key)["return"] == 0 for key in ENERGIES):
         return reading
+    joules = (value(capture, "nvmlDeviceGetTotalEnergyConsumption") or 0) / 1000
     assert 0 <= reading.energy_joules - joules < DRIFT_JOULES
     return replace(reading, energy_joules=joules)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,22 +24,28 @@ Played = Callable[[Capture], tuple[list[Device], dict[str, Reading]]]
 Golden = Callable[[Path, str], None]
 
 
-def recorded() -> Capture:
-    """A recording of the driver that this process sees, through a file's text."""
-    (capture,) = recorder.record(lambda call: call(), lambda seconds: None)
+def recorded(window: float = 0.0) -> Capture:
+    """A recording of the driver that this process sees, through a file's text; GPM over so many seconds."""
+    (capture,) = recorder.record(lambda call: call(), lambda seconds: time.sleep(min(seconds, window)))
     loaded: Capture = json.loads(recorder.text_of(capture))
     return loaded
 
 
 @pytest.fixture
-def played(driver: Drive, connect: Callable[[], NvidiaDevices]) -> Played:
-    """What gpuwatch reads of a fake device that answers as recorded: the devices, and their readings by uid."""
+def played(driver: Drive, connect: Callable[[], NvidiaDevices], ticks: Callable[[float], None]) -> Played:
+    """What gpuwatch reads of a fake device that answers as recorded: the devices, and their readings by uid.
+
+    Activity is known at the second reading.
+    """
 
     def read_all(capture: Capture) -> tuple[list[Device], dict[str, Reading]]:
         play(capture, driver(1).devices[0], FIELDS)
         source = connect()
         devices = list(source.scan(0.0))
-        return devices, {device.uid: source.read(device, 0.0) for device in devices}
+        for device in devices:
+            source.read(device, 0.0)
+        ticks(1.0)
+        return devices, {device.uid: source.read(device, 1.0) for device in devices}
 
     return read_all
 
@@ -157,6 +164,22 @@ def test_a_device_that_is_cut_plays_back_with_its_slices(driver: Drive, played: 
     assert [1 << 30, 2 << 30] == [readings[device.uid].memory_used_bytes for device in devices[1:]]
     assert [1, 1] == [len(readings[device.uid].processes or ()) for device in devices[1:]]
     assert readings[devices[0].uid].processes == ()
+
+
+def test_activity_plays_back(fake: FakeNvml, played: Played) -> None:
+    """Of the whole and of a slice; the golden is steady."""
+    whole = fake.devices[0]
+    whole.activity(sm=0.5, tensor=0.25, dram=0.1)
+    (large,) = whole.mig(["3g.40gb"])
+    large.activity(sm=0.7, tensor=0.6, dram=0.2)
+    capture = recorded(0.01)
+
+    devices, readings = played(capture)
+    whole_reading, large_reading = (readings[device.uid] for device in devices)
+
+    assert whole_reading.sm_activity_ratio == pytest.approx(0.5, abs=0.01)
+    assert large_reading.tensor_activity_ratio == pytest.approx(0.6, abs=0.01)
+    assert as_golden(capture, played) == as_golden(capture, played)
 
 
 def test_a_device_on_a_module_plays_back_with_both_scopes(driver: Drive, played: Played) -> None:
