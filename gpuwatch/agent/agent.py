@@ -15,8 +15,9 @@ from gpuwatch.agent.intake import Intake
 from gpuwatch.agent.journal import Journal
 from gpuwatch.agent.records import Records
 from gpuwatch.agent.registry import Registry, claims
-from gpuwatch.agent.sampler import Clock, Round, Sample, Sampler, Worker
-from gpuwatch.agent.state import State, StateDirectory, boot_id, encode
+from gpuwatch.agent.sampler import Clock, Sample, Sampler
+from gpuwatch.agent.saving import SAVE_SECONDS, Saving, Told
+from gpuwatch.agent.state import SEQ_RESERVE, Loaded, State, StateDirectory, boot_id
 from gpuwatch.agent.usage import row_facts, usage_document
 from gpuwatch.errors import Rejected, Unavailable
 from gpuwatch.meter import Meter, MeterSettings, Nature
@@ -26,7 +27,6 @@ from gpuwatch.sinks.base import Sink
 
 log = logging.getLogger("gpuwatch.agent")
 
-SAVE_SECONDS = 5.0
 GRACE_SECONDS = 900.0
 # A device that was taken away says nothing any more of the energy of its last job.
 SETTLE_SECONDS = 1800.0
@@ -47,6 +47,7 @@ class Agent:
         meter: MeterSettings | None = None,
         clock: Clock = time,
         socket_counters: Callable[[], Mapping[tuple[str, str], float]] = dict,
+        save_seconds: float = SAVE_SECONDS,
     ) -> None:
         self._site = site
         self._sampler = sampler
@@ -57,32 +58,42 @@ class Agent:
         self._lock = threading.Lock()
         self._meter = Meter(meter)
         self._registry = Registry()
-        self._state = directory.load(boot_id(site.procfs))
-        journal = Journal(directory.path / "journal.jsonl")
+        loaded = directory.load(boot_id(site.procfs))
+        self._state = loaded.state
+        journal = Journal(directory.journal, disk=directory.disk, clock=clock.monotonic)
         self._records = Records(self._state.epoch, self._state.seq, journal)
         self._intake = Intake(site, self._lock, self._registry, self._records, sampler.job_sources, clock)
         self.handle = self._intake.handle
-        self._rows: dict[RowKey, JobRow] = {}
         self._ended: dict[RowKey, JobRow] = {}
-        self._closing: dict[RowKey, JobRow] = {}
+        self._closed: dict[RowKey, float] = {}
         self._xids: dict[tuple[str, Labels], float] = {}
         self._natures: dict[str, Nature] = {}
         self._watch = DeviceWatch()
         self._clock_watch = ClockWatch()
-        self._saved_at = self._ticked_at = float("-inf")
-        self._writer = Worker("state")
-        self._writing: Round | None = None
+        self._saving = Saving(directory, self._records, self._state.seq, save_seconds)
+        self._ticked_at = float("-inf")
         self._allocations: tuple[Allocation, ...] = ()
         self._health = AgentHealth()
         self.snapshot: Snapshot | None = None
-        self._resume(self._state)
+        self._resume(loaded)
 
-    def _resume(self, state: State) -> None:
-        usage = {key: row.usage for key, row in state.rows.items()}
-        self._meter.resume(usage, state.devices, state.meters)
+    def _resume(self, loaded: Loaded) -> None:
+        state = loaded.state
+        self._held = dict[RowKey, tuple[float, str]]()
+        self._models = dict(state.models)
+        over = self._records.ended_after(state.seq - SEQ_RESERVE) if state.rows else frozenset()
+        rows = {key: row for key, row in state.rows.items() if key not in over}
+        self._meter.resume({key: row.usage for key, row in rows.items()}, state.devices, state.meters)
         self._registry.restore(state.registry)
-        for key, row in state.rows.items():
-            (self._rows if row.open else self._closing)[key] = replace(row, seq=self._records.next_seq())
+        ended = {JobKey(key.job_id, key.started) for key in over}
+        self._registry.end(ended)
+        is_open = {key: row.open and JobKey(key.job_id, key.started) not in ended for key, row in rows.items()}
+        seq = self._records.next_seq()
+        numbered = {key: replace(row, open=is_open[key], seq=seq) for key, row in rows.items()}
+        self._rows = {key: row for key, row in numbered.items() if row.open}
+        self._closing = {key: row for key, row in numbered.items() if not row.open}
+        if self._records.abandon(loaded.abandoned, self._clock.time()):
+            self._directory.told()
 
     def tick(self, now: float) -> Snapshot:
         """Read, meter, publish. Raises only `RestartRequired`."""
@@ -92,7 +103,7 @@ class Agent:
         with self._lock:
             self._watch_clock(now, wall)
             self._account(sample, now, wall)
-            self._save_when_due(now)
+            self._saving.when_due(now, lambda: self._current_state(now))
             self._health = replace(
                 self._health,
                 tick_seconds=time.perf_counter() - began,
@@ -121,14 +132,17 @@ class Agent:
                 self._natures.pop(event.facts["uuid"], None)
         for uid, device in sample.devices.items():
             if uid not in self._natures:
-                self._natures[uid] = nature_of(device)
+                self._natures[uid], self._models[uid] = nature_of(device), device.model
         self._meter.advance(now, sample.readings, holdings, unknown, self._natures)
         shares = {holding.row: (holding.share, holding.basis) for holding in holdings}
+        if shares != self._held:
+            # Whoever holds at both ends of a gap is charged for it: be sure to know who held.
+            self._held, self._records.urgent = shares, True
         self._update_rows(shares, wall)
         alive = self._registry.see(sample.jobs)
         self._end_runs(alive, wall)
         self._close(self._registry.ended(alive | set(self._registry.runs), now), wall)
-        self._settle(wall)
+        self._settle(now, wall)
         self._note_xids(sample.readings, wall)
 
     def _linger(self, job_id: str) -> float:
@@ -160,10 +174,11 @@ class Agent:
             for key in [key for key in self._rows if (key.job_id, key.started) == job]:
                 self._closing[key] = replace(self._rows.pop(key), open=False, seq=self._records.next_seq())
 
-    def _settle(self, wall: float) -> None:
+    def _settle(self, now: float, wall: float) -> None:
         """Put ended jobs into the journal once no reading can change them any more."""
-        for key in [key for key, row in self._closing.items() if self._is_final(row, wall)]:
+        for key in [key for key in self._closing if self._is_final(key, now)]:
             row = self._closing.pop(key)
+            self._closed.pop(key, None)
             row = self._ended[key] = replace(row, open=False, seq=self._records.next_seq())
             self._records.keep("row", wall, row_facts(row, self._model(key.device)))
             self._meter.forget(key)
@@ -172,16 +187,15 @@ class Agent:
         while len(self._ended) > LIMIT_ENDED_ROWS:
             self._forget(next(iter(self._ended)))
 
-    def _is_final(self, row: JobRow, wall: float) -> bool:
-        return self._meter.settled(row.key) or wall - row.last_seen > SETTLE_SECONDS
+    def _is_final(self, key: RowKey, now: float) -> bool:
+        return self._meter.settled(key) or now - self._closed.setdefault(key, now) > SETTLE_SECONDS
 
     def _forget(self, key: RowKey) -> None:
         del self._ended[key]
         self._registry.forget(JobKey(key.job_id, key.started))
 
     def _model(self, uid: str) -> str:
-        device = self.snapshot.devices.get(uid) if self.snapshot else None
-        return device.model if device else ""
+        return self._models.get(uid, "")
 
     def _note_xids(self, readings: Mapping[str, Reading | None], wall: float) -> None:
         for uid, reading in readings.items():
@@ -190,44 +204,20 @@ class Agent:
                     self._records.note(wall, "xid", uuid=uid, xid=xid)
                 self._xids[(uid, xid)] = count
 
-    def _save_when_due(self, now: float) -> None:
-        """Save in another thread: a slow disk does not hold up the tick."""
-        if self.saving:
-            return
-        if self._writing is not None:
-            self._note_saved(self._writing.wait(0)["state"].error)
-            self._writing = None
-        if self._records.urgent or now - self._saved_at >= SAVE_SECONDS:
-            self._saved_at, self._records.urgent = now, False
-            document, self._writing = encode(self._current_state(now)), Round(["state"])
-            self._writer.ask(self._writing, lambda: self._write(document))
-
-    def _write(self, document: bytes) -> None:
-        # First what the state has forgotten, then the state that has forgotten it.
-        self._records.journal.sync()
-        self._directory.write(document)
-
-    @property
-    def saving(self) -> bool:
-        """Whether the state is being written just now."""
-        return self._writing is not None and not self._writing.wait(0)
-
-    def _note_saved(self, error: Exception | None) -> None:
-        if error is not None and self._health.state_saved:
-            log.error("%s", error)
-        saved = self._records.journal.flush() and error is None
-        self._health = replace(self._health, state_saved=float(saved))
-
     def _current_state(self, now: float) -> State:
+        rows = {**self._closing, **self._rows}
+        needed = {*self._natures, *(key.device for key in rows)}
+        self._models = {uid: model for uid, model in self._models.items() if uid in needed}
         return State(
-            self._state.epoch, self._state.boot_id, now, self._records.seq,
-            {**self._closing, **self._rows}, self._meter.devices, self._meter.state(), self._registry.document(),
+            self._state.epoch, self._state.boot_id, now, self._records.seq, rows, self._meter.devices,
+            self._meter.state(), self._registry.document(), self._models,
         )  # fmt: skip
 
     def _publish(self, sample: Sample, wall: float) -> Snapshot:
         usage = self._meter.devices
         health = replace(
             self._health,
+            state_saved=float(self._saving.succeeded),
             residual_seconds=sum(abs(each.residual_seconds) for each in usage.values()),
             residual_joules=sum(abs(each.residual_joules) for each in usage.values()),
             share_excess=self._meter.share_excess,
@@ -247,6 +237,11 @@ class Agent:
             agent=health,
         )  # fmt: skip
 
+    @property
+    def saving(self) -> bool:
+        """Whether the state is being written just now."""
+        return self._saving.busy
+
     def missed(self, count: int) -> None:
         """The main loop has missed that many ticks so far."""
         self._health = replace(self._health, ticks_missed=float(count))
@@ -257,10 +252,9 @@ class Agent:
 
     def close(self) -> None:
         """Save everything; called after the last tick."""
-        self._writer.stop()
         with self._lock:
             try:
-                self._write(encode(self._current_state(self._clock.monotonic())))
+                self._saving.last(self._current_state(self._clock.monotonic()))
             except Unavailable as exc:
                 log.error("%s", exc)
         self._sampler.close()
@@ -270,23 +264,27 @@ class Agent:
     # What accounting asks, from the web server's threads.
 
     def since(self, seq: int) -> Mapping[str, Any]:
-        """The document of the usage API (docs/usage-api.md) with everything that changed after `seq`."""
+        """The document of the usage API (docs/usage-api.md) with everything that changed after `seq`, as saved."""
         with self._lock:
-            rows = [row for row in (*self._rows.values(), *self._closing.values()) if row.seq > seq]
-            entries = list(self._records.journal.entries(seq, limit=ENTRIES_PER_ANSWER + 1))
-            progress = self._registry.progress_since(seq)
+            told = self._may_be_told()
+            rows = [row for row in told.rows if row.seq > seq]
+            entries = list(self._records.journal.entries(seq, told.seq, limit=ENTRIES_PER_ANSWER + 1))
+            progress = [each for each in self._registry.progress_since(seq) if each[2].seq <= told.ceiling]
             head = {
                 "schema": 1, "cluster": self._site.cluster, "node": self._site.node, "epoch": self._state.epoch,
-                "boot_id": self._state.boot_id, "seq": self._records.seq, "now": self._clock.time(),
+                "boot_id": self._state.boot_id, "seq": told.seq, "now": self._clock.time(),
             }  # fmt: skip
         return usage_document(head, rows, entries, progress, self._model, ENTRIES_PER_ANSWER)
+
+    def _may_be_told(self) -> Told:
+        return self._saving.told(self._records.seq, lambda: (*self._rows.values(), *self._closing.values()))
 
     def acknowledge(self, seq: int) -> None:
         """The reader has everything up to `seq`: forget what is over. `Rejected` for a number not given yet."""
         with self._lock:
-            if seq > self._records.seq:
+            if seq > (given := self._may_be_told().seq):
                 # A reader of an earlier life, or a liar: what it has is not what is here.
-                raise Rejected(f"ack: seq {seq} was not given yet; there is: {self._records.seq}")
+                raise Rejected(f"ack: seq {seq} was not given yet; there is: {given}")
             self._records.journal.acknowledge(seq)
 
     def healthy(self) -> bool:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from gpuwatch.agent.journal import Journal
+from gpuwatch.agent.state import Abandoned
+from gpuwatch.agent.usage import row_facts
+from gpuwatch.errors import Unavailable
+from gpuwatch.model import RowKey
+
+log = logging.getLogger("gpuwatch.agent")
 
 
 class Records:
@@ -27,8 +35,31 @@ class Records:
         """Put a `row`, `declaration` or `event` into the journal, with a number unless it has one."""
         self.urgent = True
         seq = facts.get("seq") or self.next_seq()
-        self.journal.append({"type": kind, "epoch": self.epoch, "time": wall, **facts, "seq": seq}, wall)
+        self.journal.append({"type": kind, "epoch": self.epoch, "time": wall, **facts, "seq": seq})
 
     def note(self, wall: float, kind: str, **facts: Any) -> None:
         """Something happened."""
         self.keep("event", wall, {"kind": kind, **facts})
+
+    def ended_after(self, seq: int) -> frozenset[RowKey]:
+        """Rows of this epoch that came into the journal after that number, when a state of then had them open."""
+        return frozenset(
+            RowKey(entry["job_id"], entry["started"], entry["uuid"])
+            for entry in self.journal.entries(seq, self.seq)
+            if entry["type"] == "row" and entry["epoch"] == self.epoch
+        )
+
+    def abandon(self, abandoned: Iterable[Abandoned], wall: float) -> bool:
+        """Keep the rows of epochs that will not go on, as they were saved; whether they are on the disk now."""
+        for each in abandoned:
+            for row in each.rows:
+                over = replace(row, open=False, seq=self.next_seq())
+                self.keep(
+                    "row", wall, row_facts(over, each.models.get(row.key.device, "")) | {"epoch": each.epoch}
+                )
+        try:
+            self.journal.sync()
+        except Unavailable as exc:
+            log.error("%s", exc)
+            return False
+        return self.journal.flush()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gpuwatch.agent.documents import of_document
 from gpuwatch.jobs.base import JobsReading, Run
 from gpuwatch.meter import Holding
 from gpuwatch.model import Allocation, Declared, Estimate, JobKey, Progress, Reading, Scope
@@ -136,6 +137,14 @@ class Registry:
                 self._over[job.key] = self._said.pop(job.key.job_id)
         return [job.key for job in gone]
 
+    def end(self, jobs: Iterable[JobKey]) -> None:
+        """Close jobs of which it is known that they have ended; their keys are not given again."""
+        for key in jobs:
+            if self.key_of(key.job_id) == key:
+                self._over[key] = self._said.pop(key.job_id, Said())
+                del self.open[key.job_id]
+            self._last_started[key.job_id] = max(key.started, self._last_started.get(key.job_id, 0))
+
     def forget(self, key: JobKey) -> None:
         """Drop what an ended job said, once nobody shows it any more."""
         self._over.pop(key, None)
@@ -191,10 +200,10 @@ class Registry:
 
     def restore(self, document: Mapping[str, Any]) -> None:
         """Go on from a document of an earlier life."""
-        for job_id, started, last_held, linger_seconds in document.get("open", ()):
+        for job_id, started, last_held, linger_seconds, *_ in document.get("open", ()):
             self.open[job_id] = OpenJob(JobKey(job_id, started), last_held, linger_seconds)
         for run in document.get("runs", ()):
-            self.runs[run["job_id"]] = Run(**run)
+            self.runs[run["job_id"]] = of_document(Run, run)
         for job_id, said in document.get("said", {}).items():
             self._said[job_id] = _said(said)
         self._last_started.update(document.get("last_started", {}))
@@ -220,6 +229,7 @@ def _said_document(said: Said) -> dict[str, Any]:
 
 
 def _said(document: Mapping[str, Any]) -> Said:
-    estimates = [Estimate(**{**each, "scope": Scope(*each["scope"])}) for each in document["estimates"]]
-    progress = Progress(**document["progress"]) if document["progress"] else None
-    return Said({each.quantity: each for each in estimates}, document["campaign"], progress, document["seq"])
+    told = [{**each, "scope": Scope(*each["scope"][:2])} for each in document.get("estimates", ())]
+    estimates = {each.quantity: each for each in (of_document(Estimate, each) for each in told)}
+    progress = of_document(Progress, document["progress"]) if document.get("progress") else None
+    return Said(estimates, document.get("campaign"), progress, document.get("seq", 0))

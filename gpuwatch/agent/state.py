@@ -1,32 +1,35 @@
 """The agent's state directory: a lock with its holder's pid, and the counters that survive a restart.
 
-The state is one JSON file, replaced as a whole. Sequence numbers are reserved ahead in it, so that they grow
-over a crash as well. A file that cannot be read is set aside, and a new epoch begins.
+The state is one JSON file with a checksum, replaced as a whole; the one before it is kept beside. A file that
+cannot be read is set aside, never deleted, and a new epoch begins: going on from an older file in the same epoch
+could count the time since that file twice. What the older file had counted is told under its own epoch.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import logging
-import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import ClassVar
 
+from gpuwatch.agent.disk import Disk
+from gpuwatch.agent.documents import VERSION, State, decode, encode
+from gpuwatch.agent.sealed import unseal
 from gpuwatch.errors import Forbidden, Unavailable
-from gpuwatch.meter import Counter as HardwareCounter
-from gpuwatch.meter import DeviceMeter, EnergyMeter, Integral, Pending
-from gpuwatch.model import DeviceUsage, JobRow, RowKey, Usage
+from gpuwatch.model import JobRow
 from gpuwatch.service import PidLock
 
 log = logging.getLogger("gpuwatch.agent")
 
-VERSION = 1
 SEQ_RESERVE = 10_000
+# What file systems say that have no second names for a file.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
 def boot_id(procfs: str = "/proc") -> str:
@@ -37,26 +40,37 @@ def boot_id(procfs: str = "/proc") -> str:
         return ""
 
 
-@dataclass(slots=True)
-class State:
-    """What is saved: the counters of jobs that are not over, and all that it takes to go on from them."""
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Counters of an epoch that will not go on: they are told as they were saved, under that epoch."""
 
     epoch: str
-    boot_id: str
-    monotonic: float = 0.0
-    seq: int = 0
-    rows: dict[RowKey, JobRow] = field(default_factory=dict)
-    devices: dict[str, DeviceUsage] = field(default_factory=dict)
-    meters: dict[str, DeviceMeter] = field(default_factory=dict)
-    registry: dict[str, Any] = field(default_factory=dict)
+    rows: tuple[JobRow, ...]
+    models: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What there was: a state to go on from, and what is left of others."""
+
+    state: State
+    abandoned: list[Abandoned] = field(default_factory=list)
 
 
 class StateDirectory:
     """The locked directory. A context manager; leaving it unlocks."""
 
-    def __init__(self, path: Path) -> None:
+    version: ClassVar[int] = VERSION
+
+    def __init__(self, path: Path, disk: Disk | None = None) -> None:
         self.path = path
+        self.disk = disk or Disk()
+        self.journal = path / "journal.jsonl"
         self._file = path / "state.json"
+        self._previous = path / "state.json.previous"
+        self._mark = path / "state.ahead"
+        self._marked = False
+        self._picked_up: list[Path] = []
         self._lock: PidLock | None = None
 
     def __enter__(self) -> StateDirectory:
@@ -79,142 +93,148 @@ class StateDirectory:
             self._lock.release()
             self._lock = None
 
-    def load(self, now_boot_id: str) -> State:
-        """The saved state, or a new one with a new epoch."""
+    def load(self, now_boot_id: str) -> Loaded:
+        """The saved state, its numbers reserved ahead, or a new one with a new epoch; raises `Unavailable`."""
+        abandoned, ahead = self._pick_up(), self._was_ahead()
+        new = State(epoch=secrets.token_hex(6), boot_id=now_boot_id)
         try:
-            document = json.loads(self._file.read_bytes())
-            state = _from_document(document)
+            state = self._read(self._file)
         except FileNotFoundError:
-            return self._new(now_boot_id)
-        except (ValueError, KeyError, TypeError, AttributeError) as exc:
-            self._set_aside(exc)
-            return self._new(now_boot_id)
-        if state.boot_id != now_boot_id:
-            # The monotonic clock began anew, and whoever held a device is gone.
-            state.meters, state.boot_id = {}, now_boot_id
-        return state
+            loaded = self._after_loss(new)
+        except _Foreign as exc:
+            # Another version wrote it and will go on from it: its jobs are not this one's to end.
+            self._set_aside(self._file, f"version-{exc.version}", exc)
+            loaded = Loaded(new)
+        except _UNREADABLE as exc:
+            self._set_aside(self._file, "corrupt", exc)
+            loaded = self._after_loss(new)
+        else:
+            if ahead:
+                log.error("more was told than was saved; a new epoch begins epoch=%s", state.epoch)
+                return self._in_new_epoch(new, state, abandoned)
+            # The monotonic clock began anew with another boot, and whoever held a device is gone.
+            meters = state.meters if state.boot_id == now_boot_id else {}
+            seq = state.seq + SEQ_RESERVE
+            loaded = Loaded(replace(state, meters=meters, boot_id=now_boot_id, seq=seq))
+        loaded.abandoned.extend(abandoned)
+        return loaded
 
-    def _new(self, now_boot_id: str) -> State:
-        return State(epoch=secrets.token_hex(6), boot_id=now_boot_id)
+    def _read(self, path: Path) -> State:
+        document = unseal(self.disk.read(path))
+        version = document["version"]
+        if not 1 <= version <= self.version:
+            raise _Foreign(version, self.version)
+        return decode(document)
 
-    def _set_aside(self, exc: Exception) -> None:
-        for number in range(100):
-            aside = self._file.with_name(f"state.json.corrupt-{number}")
-            if not aside.exists():
-                break
-        self._file.replace(aside)
-        log.error("state cannot be read; a new epoch begins kept_as=%s reason=%s", aside.name, exc)
+    def _after_loss(self, new: State) -> Loaded:
+        """A new epoch in which the jobs go on that the previous file knew; its counters are told under theirs."""
+        try:
+            previous = self._read(self._previous)
+        except FileNotFoundError:
+            return Loaded(new)
+        except _UNREADABLE as exc:
+            log.error("previous state cannot be read either reason=%s", exc)
+            return Loaded(new)
+        log.error("the previous state is told as it is epoch=%s rows=%d", previous.epoch, len(previous.rows))
+        return self._in_new_epoch(new, previous, [])
+
+    def _in_new_epoch(self, new: State, before: State, abandoned: list[Abandoned]) -> Loaded:
+        known = replace(new, seq=before.seq + SEQ_RESERVE, registry=before.registry, models=before.models)
+        return Loaded(known, [_abandoned(before), *abandoned])
+
+    def _was_ahead(self) -> bool:
+        try:
+            self._marked = self.disk.read(self._mark) == b"1"
+        except FileNotFoundError:
+            with suppress(OSError):
+                self.disk.write(self._mark, b"0")
+        except OSError:
+            self._marked = True
+        return self._marked
+
+    def mark(self, ahead: bool) -> bool:
+        """Note on the disk whether more was told than was saved; False where the disk does not take it."""
+        if ahead != self._marked:
+            try:
+                self.disk.overwrite(self._mark, b"1" if ahead else b"0")
+            except OSError as exc:
+                log.warning("mark cannot be written path=%s reason=%s", self._mark, exc.strerror)
+                return False
+            self._marked = ahead
+        return True
+
+    def _pick_up(self) -> list[Abandoned]:
+        """What an older program had to set aside, and this one can read."""
+        found = []
+        for path in sorted(self.path.glob("state.json.version-*")):
+            if path.suffix == ".told":
+                continue
+            with suppress(*_UNREADABLE):
+                found.append(_abandoned(self._read(path)))
+                self._picked_up.append(path)
+        return found
+
+    def told(self) -> None:
+        """What `load` gave as abandoned is kept elsewhere now, and on the disk; do not pick it up again."""
+        for path in self._picked_up:
+            with suppress(OSError):
+                self.disk.replace(path, path.with_name(path.name + ".told"))
+        self._picked_up = []
+
+    def _set_aside(self, path: Path, kind: str, reason: Exception) -> None:
+        aside = unused(path, kind)
+        try:
+            self.disk.replace(path, aside)
+        except OSError as exc:
+            raise Unavailable(
+                f"state {str(path)!r}: cannot be read ({reason}), nor set aside; {exc.strerror}"
+            ) from exc
+        log.error("state cannot be read; a new epoch begins kept_as=%s reason=%s", aside.name, reason)
 
     def write(self, document: bytes) -> None:
         """Replace the saved state; raises `Unavailable` where the disk refuses, leaving the old one as it was."""
-        temporary = self._file.with_suffix(".new")
+        temporary = self.path / "state.new"
         try:
-            with temporary.open("wb") as file:
-                file.write(document)
-                file.flush()
-                os.fdatasync(file.fileno())
-            temporary.replace(self._file)
+            self.disk.write(temporary, document)
+            self._keep_previous()
+            self.disk.replace(temporary, self._file)
+            self.disk.sync_directory(self.path)
         except OSError as exc:
             with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                self.disk.remove(temporary)
             raise Unavailable(f"state {str(self._file)!r}: cannot be saved; {exc.strerror}") from exc
 
-
-def encode(state: State) -> bytes:
-    """A state as it is written: what `StateDirectory.load` reads."""
-    document = {
-        "version": VERSION,
-        "epoch": state.epoch,
-        "boot_id": state.boot_id,
-        "monotonic": state.monotonic,
-        "seq": state.seq + SEQ_RESERVE,
-        "rows": [_row_document(row) for row in state.rows.values()],
-        "devices": [_plain(usage) for usage in state.devices.values()],
-        "meters": {uid: _meter_document(meter) for uid, meter in state.meters.items()},
-        "registry": state.registry,
-    }
-    return json.dumps(document, separators=(",", ":")).encode()
+    def _keep_previous(self) -> None:
+        if not self._file.exists():
+            return
+        second_name = self.path / "state.link"
+        self.disk.remove(second_name)
+        try:
+            self.disk.link(self._file, second_name)
+            self.disk.replace(second_name, self._previous)
+        except OSError as exc:
+            if exc.errno not in _NO_LINKS:
+                raise
+            self.disk.replace(self._file, self._previous)
 
 
-def _from_document(document: Mapping[str, Any]) -> State:
-    if document["version"] != VERSION:
-        raise ValueError(f"version {document['version']!r}, this program writes {VERSION}")
-    return State(
-        epoch=str(document["epoch"]),
-        boot_id=str(document["boot_id"]),
-        monotonic=float(document["monotonic"]),
-        seq=int(document["seq"]),
-        rows={row.key: row for row in map(_row, document["rows"])},
-        devices={usage["device"]: DeviceUsage(**usage) for usage in document["devices"]},
-        meters={uid: _meter(meter) for uid, meter in document["meters"].items()},
-        registry=dict(document["registry"]),
-    )
+class _Foreign(ValueError):
+    def __init__(self, version: object, known: int) -> None:
+        self.version = version
+        super().__init__(f"it is of version {version}, this program knows up to {known}")
 
 
-def _plain(value: Usage | DeviceUsage) -> dict[str, Any]:
-    plain = {each.name: getattr(value, each.name) for each in fields(value)}
-    return {name: dict(each) if isinstance(each, Mapping) else each for name, each in plain.items()}
+def unused(path: Path, kind: str) -> Path:
+    """A name for a file that is set aside: numbered, so that none is lost over the next."""
+    for number in range(1000):
+        aside = path.with_name(f"{path.name}.{kind}-{number}")
+        if not aside.exists():
+            break
+    return aside
 
 
-def _row_document(row: JobRow) -> dict[str, Any]:
-    return {**{each.name: getattr(row, each.name) for each in fields(row)}, "usage": _plain(row.usage)}
+def _abandoned(state: State) -> Abandoned:
+    return Abandoned(state.epoch, tuple(state.rows.values()), state.models)
 
 
-def _row(document: Mapping[str, Any]) -> JobRow:
-    job_id, started, uid = document["key"]
-    key = RowKey(str(job_id), int(started), str(uid))
-    return JobRow(**{**document, "key": key, "usage": Usage(**document["usage"])})
-
-
-def _pairs(shares: Mapping[RowKey, float]) -> list[list[Any]]:
-    return [[*row, amount] for row, amount in shares.items()]
-
-
-def _shares(pairs: list[list[Any]]) -> dict[RowKey, float]:
-    return {RowKey(str(job), int(started), str(uid)): float(amount) for job, started, uid, amount in pairs}
-
-
-_SHARES = {"shares", "since", "throttle_since", "seconds", "integrated", "unmeasured"}
-
-
-def _meter_document(value: Any) -> Any:
-    """A meter as JSON: dataclasses as objects, shares (keyed by rows) as lists of pairs."""
-    if not is_dataclass(value) or isinstance(value, type):
-        return {name: asdict(each) for name, each in value.items()} if isinstance(value, dict) else value
-    return {
-        each.name: _pairs(getattr(value, each.name))
-        if each.name in _SHARES
-        else _meter_document(getattr(value, each.name))
-        for each in fields(value)
-    }
-
-
-def _integral(document: Mapping[str, Any]) -> Integral:
-    return Integral(document["time"], document["value"], _shares(document["since"]))
-
-
-def _energy(document: Mapping[str, Any]) -> EnergyMeter:
-    pending = {name: _shares(document["pending"][name]) for name in ("seconds", "integrated", "unmeasured")}
-    return EnergyMeter(
-        _integral(document["power"]),
-        HardwareCounter(**document["counter"]),
-        Pending(**pending),
-        document["rejected"],
-    )
-
-
-def _meter(document: Mapping[str, Any]) -> DeviceMeter:
-    return DeviceMeter(
-        time=document["time"],
-        shares=_shares(document["shares"]),
-        energy=_energy(document["energy"]),
-        busy=_integral(document["busy"]),
-        memory=_integral(document["memory"]),
-        tensor=_integral(document["tensor"]),
-        throttle={reason: HardwareCounter(**counter) for reason, counter in document["throttle"].items()},
-        throttle_since=_shares(document["throttle_since"]),
-        idle_watts=document["idle_watts"],
-        whole=document.get("whole", 1.0),
-        parent=document.get("parent"),
-        driver=document.get("driver"),
-    )
+__all__ = ["SEQ_RESERVE", "Abandoned", "Loaded", "State", "StateDirectory", "boot_id", "encode", "unused"]

@@ -129,6 +129,7 @@ class Meter:
         self.share_excess = 0.0
         self.changed: set[RowKey] = set()
         self._meters: dict[str, DeviceMeter] = {}
+        self._unwatched: set[str] = set()
         self._gaps = Gaps(self.settings.gap_seconds, self.settings.counter_gap_seconds)
 
     def advance(
@@ -177,7 +178,7 @@ class Meter:
             meter = self._meters[uid] = DeviceMeter(now, look.shares, whole=look.whole)
             self.devices.setdefault(uid, DeviceUsage(uid))
         seconds = max(0.0, now - meter.time)
-        before = self._before(meter, look, seconds)
+        before = self._before(uid, meter, look, seconds)
         held = scaled(seconds, before) if seconds else {}
         state = self._state(meter, look, seconds)
         booked = {row: Booking(amount, state) for row, amount in held.items()}
@@ -192,9 +193,11 @@ class Meter:
         for row in look.shares:
             self._touch(row)
 
-    def _before(self, meter: DeviceMeter, look: Look, seconds: float) -> Shares:
+    def _before(self, uid: str, meter: DeviceMeter, look: Look, seconds: float) -> Shares:
         """Who is charged for the time since the last look."""
-        if seconds <= self.settings.gap_seconds:
+        watched = uid not in self._unwatched
+        self._unwatched.discard(uid)
+        if watched and seconds <= self.settings.gap_seconds:
             return meter.shares
         if meter.reloaded(look):
             # Nobody can hold a device while its driver is unloaded, whoever does so before and after.
@@ -290,8 +293,12 @@ class Meter:
         devices: Mapping[str, DeviceUsage],
         meters: Mapping[str, DeviceMeter],
     ) -> None:
-        """Go on from saved totals; `meters` is empty where the time axis is a new one (the node was rebooted)."""
+        """Go on from saved totals; `meters` is empty where the time axis is a new one (the node was rebooted).
+
+        However short it was, nobody watched the time since they were saved.
+        """
         self.rows, self.devices, self._meters = dict(rows), dict(devices), dict(meters)
+        self._unwatched = set(meters)
 
 
 def _limit_of(reading: Reading | None, nature: Nature) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from threading import Lock
 
@@ -148,22 +148,23 @@ class JobSeries:
     def __init__(self, snapshot: Snapshot, fresh: bool, grace_seconds: float) -> None:
         self._snapshot = snapshot
         self._rows = _jobs(snapshot, grace_seconds)
-        self._shares = _share_samples(snapshot) if fresh else {}
+        self._shares = _shares(snapshot) if fresh else {}
         self.jobs = sorted(self._rows, key=lambda job: _rank(job, self._rows[job]))
 
     def samples(self, job: JobKey) -> list[Sample]:
         """All of one job."""
         return [
             *_row_samples(self._rows[job], self._snapshot.epoch),
-            *self._shares.get(job, ()),
+            *_share_samples(job, self._shares.get(job, {})),
             *_declared_samples(self._snapshot, job),
         ]
 
     def count(self, job: JobKey) -> int:
         """How many these are, without making them: of thousands of jobs only a few are shown."""
         usages = sum(count_series(row.usage) for row in self._rows[job])
-        declared = sum(1 for _ in _declared_samples(self._snapshot, job))
-        return usages + len(self._shares.get(job, ())) + declared
+        told = job in self._snapshot.declared
+        declared = sum(1 for _ in _declared_samples(self._snapshot, job)) if told else 0
+        return usages + len(self._shares.get(job, {})) + declared
 
 
 def _jobs(snapshot: Snapshot, grace_seconds: float) -> dict[JobKey, list[JobRow]]:
@@ -192,19 +193,25 @@ def _row_samples(rows: Iterable[JobRow], epoch: str) -> Iterator[Sample]:
         yield from samples_of(row.usage, job_id, str(started), uuid, epoch)
 
 
-def _share_samples(snapshot: Snapshot) -> dict[JobKey, list[Sample]]:
-    started = {(row.key.job_id, row.key.device): row.key.started for row in snapshot.rows.values() if row.open}
-    shares: dict[tuple[JobKey, str, str], float] = {}
+def _shares(snapshot: Snapshot) -> dict[JobKey, dict[tuple[str, str], float]]:
+    """How much each open job holds, by device and basis."""
+    jobs = {
+        (row.key.job_id, row.key.device): JobKey(row.key.job_id, row.key.started)
+        for row in snapshot.rows.values()
+        if row.open
+    }
+    found: dict[JobKey, dict[tuple[str, str], float]] = {}
     for held in snapshot.allocations:
-        since = started.get((held.job_id, held.device))
-        if since is not None:
-            key = JobKey(held.job_id, since), held.device, held.basis
-            shares[key] = shares.get(key, 0.0) + held.share
-    found: dict[JobKey, list[Sample]] = {}
-    for (job, uuid, basis), share in sorted(shares.items()):
-        sample = Sample(JOB_SHARE.name, (uuid, job.job_id, str(job.started), basis), (), share)
-        found.setdefault(job, []).append(sample)
+        job = jobs.get((held.job_id, held.device))
+        if job is not None:
+            shares = found.setdefault(job, {})
+            shares[held.device, held.basis] = shares.get((held.device, held.basis), 0.0) + held.share
     return found
+
+
+def _share_samples(job: JobKey, shares: Mapping[tuple[str, str], float]) -> Iterator[Sample]:
+    for (uuid, basis), share in sorted(shares.items()):
+        yield Sample(JOB_SHARE.name, (uuid, job.job_id, str(job.started), basis), (), share)
 
 
 def _declared_samples(snapshot: Snapshot, job: JobKey) -> Iterator[Sample]:

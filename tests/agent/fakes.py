@@ -43,11 +43,16 @@ class FakeDevices:
         self.scan_error: Exception | None = None
         self.read_error: Exception | None = None
         self.xids: dict[str, float] = {}
+        self.driver = "1.0"
+        self.counted_from = 0.0
 
     def scan(self, now):
         if self.scan_error:
             raise self.scan_error
-        return [Device(uid, "node", index, "fake", "Fake 700W") for index, uid in enumerate(self.uids)]
+        return [
+            Device(uid, "node", index, "fake", "Fake 700W", driver=self.driver)
+            for index, uid in enumerate(self.uids)
+        ]
 
     def read(self, device, now):
         if device.uid in self.hang:
@@ -58,7 +63,7 @@ class FakeDevices:
             raise Unavailable(f"{device.uid}: device is lost")
         return Reading(
             device.uid, now, utilization_ratio=0.9, power_watts={("average", "device"): self.watts},
-            power_limit_watts=700.0, energy_joules=self.clock.now * self.watts, processes=(),
+            power_limit_watts=700.0, energy_joules=(self.clock.now - self.counted_from) * self.watts, processes=(),
             xid_errors=dict(self.xids),
         )  # fmt: skip
 
@@ -115,8 +120,9 @@ class Collected:
 class FakeNode:
     """An agent over fake sources in a directory; `restart` and `crash` begin its next life."""
 
-    def __init__(self, path: Path, devices: int = 2, deadline: float = 0.5) -> None:
+    def __init__(self, path: Path, devices: int = 2, deadline: float = 0.5, save_seconds: float = 0.0) -> None:
         self.path = path
+        self.save_seconds = save_seconds
         self.deadline = deadline
         self.clock = FakeClock()
         self.devices = FakeDevices(self.clock, devices)
@@ -125,10 +131,17 @@ class FakeNode:
         self.begin()
 
     def begin(self) -> None:
-        self.directory = StateDirectory(self.path)
+        self.directory = self.open()
         self.directory.__enter__()
         self.sampler = Sampler({"fake": self.devices}, {"system": FakeHost()}, {"local": self.jobs}, self.deadline)
-        self.agent = Agent(Site("c", "node"), self.sampler, [self.sink], self.directory, clock=self.clock)
+        site = Site("c", "node")
+        self.agent = Agent(
+            site, self.sampler, [self.sink], self.directory, clock=self.clock, save_seconds=self.save_seconds
+        )
+
+    def open(self) -> StateDirectory:
+        """The state directory of the next life."""
+        return StateDirectory(self.path)
 
     def tick(self, times: int = 1, seconds: float = 1.0):
         for _ in range(times):
