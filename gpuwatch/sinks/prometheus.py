@@ -259,12 +259,12 @@ class PrometheusSink:
         stale_seconds: float = Field(default=3.0, gt=0)
         series_limit: int = Field(default=2000, ge=10)
 
-    def __init__(self, settings: Settings, site: Site, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: Settings, site: Site, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
         self._lock = Lock()
         self._snapshot: Snapshot | None = None
-        self._interval = 0.0
+        self._taken_at = self._interval = 0.0
         self._rendered: tuple[Snapshot | None, bool] | None = None
         self._body = b""
         self._format = TextFormat(_catalogue_of_snapshots())
@@ -274,16 +274,17 @@ class PrometheusSink:
 
     def take(self, snapshot: Snapshot) -> None:
         """Remember the newest snapshot; nothing is rendered until somebody asks."""
+        now = self._clock()
         if self._snapshot is not None:
-            self._interval = snapshot.time - self._snapshot.time
-        self._snapshot = snapshot
+            self._interval = now - self._taken_at
+        self._snapshot, self._taken_at = snapshot, now
 
     def render(self) -> bytes:
         """The page of the newest snapshot in the text format 0.0.4; the same object until there is a newer one."""
         with self._lock:
             snapshot = self._snapshot
             stale_after = max(self._settings.stale_seconds, 3 * self._interval)
-            fresh = snapshot is not None and self._clock() - snapshot.time <= stale_after
+            fresh = snapshot is not None and self._clock() - self._taken_at <= stale_after
             rendered = self._rendered
             if rendered is None or rendered[0] is not snapshot or rendered[1] is not fresh:
                 self._body = self._render(snapshot, fresh)

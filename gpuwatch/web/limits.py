@@ -17,8 +17,8 @@ class Limits:
     """A TLS handshake is done so long after the connection was accepted."""
     request_seconds: float = 10.0
     """A request, header and body, is there so long after the connection was accepted or its first byte came."""
-    idle_seconds: int = 15
-    """A connection is kept for the next request so long."""
+    idle_seconds: int = 75
+    """A connection is kept for the next request so long: longer than scrapes are usually apart."""
     answer_seconds: float = 30.0
     """An answer is taken so long after it was written."""
     header_bytes: int = 16_384

@@ -32,7 +32,7 @@ SINK = "gpuwatch_sink_"
 
 
 def sink(clock: Callable[[], float] = lambda: NOW, **settings: float) -> PrometheusSink:
-    """A sink whose wall clock stands still."""
+    """A sink whose clock stands still."""
     return PrometheusSink(PrometheusSink.Settings.model_validate(settings), Site("default", "gw0"), clock)
 
 
@@ -137,9 +137,10 @@ def test_a_lost_device_is_down_and_says_nothing() -> None:
 
 def test_a_stale_snapshot_shows_counters_and_no_momentary_value() -> None:
     """When the agent's loop stands still, nobody is shown the last value as if it were now."""
-    time = [NOW + 3.0]
+    time = [1000.0]
     page_sink = sink(lambda: time[0])
     page_sink.take(snapshots.full())
+    time[0] += 3.0
     fresh = page_sink.render().decode()
     time[0] += 0.1
 
@@ -153,14 +154,25 @@ def test_a_stale_snapshot_shows_counters_and_no_momentary_value() -> None:
         assert series(fresh, stays) == series(stale, stays)
 
 
+def test_jump_of_the_wall_clock_hides_nothing() -> None:
+    """How old a snapshot is does not depend on the date: a wrong one is no reason to show nothing."""
+    page_sink = sink(lambda: 1000.0)
+    for year in (NOW, NOW + 3e7, 0.0):
+        page_sink.take(replace(snapshots.full(), time=year))
+
+        assert series(page_sink.render().decode(), "gpuwatch_device_power_watts")
+
+
 def test_an_agent_that_ticks_slowly_is_not_stale_between_its_ticks() -> None:
     """Three intervals, whatever the interval is."""
-    time = [NOW + 29.0]
+    time = [1000.0]
     page_sink = sink(lambda: time[0])
-    page_sink.take(replace(snapshots.full(), time=NOW - 10))
     page_sink.take(snapshots.full())
+    time[0] += 10.0
+    page_sink.take(snapshots.full())
+    time[0] += 29.0
     between = page_sink.render().decode()
-    time[0] = NOW + 30.1
+    time[0] += 1.1
 
     late = page_sink.render().decode()
 
