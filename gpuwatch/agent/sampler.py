@@ -1,7 +1,7 @@
 """Read every source with a deadline; keep its health; let nothing that hangs hold up anything else.
 
-Every device, host source and job source has a thread of its own. A call that misses its deadline is waited
-for by nobody: its late answer is dropped, and the source is asked again once it has come back.
+Every board (a device with its slices), host source and job source has a thread of its own. A call that misses its
+deadline is waited for by nobody: its late answer is dropped, and the source is asked again once it has come back.
 """
 
 from __future__ import annotations
@@ -46,6 +46,16 @@ class Answer:
     value: Any = None
     error: Exception | None = None
     seconds: float = 0.0
+
+
+def _answered(call: Callable[[], Any]) -> Answer:
+    began, answer = time.monotonic(), Answer()
+    try:
+        answer.value = call()
+    except Exception as exc:  # noqa: BLE001 - the outermost loop of a source's thread: it may raise anything
+        answer.error = exc
+    answer.seconds = time.monotonic() - began
+    return answer
 
 
 class Round:
@@ -94,13 +104,7 @@ class Worker:
     def _work(self) -> None:
         while (asked := self._calls.get()) is not None:
             round_, call = asked
-            began = time.monotonic()
-            answer = Answer()
-            try:
-                answer.value = call()
-            except Exception as exc:  # noqa: BLE001 - the outermost loop of this thread: a source may raise anything
-                answer.error = exc
-            answer.seconds = time.monotonic() - began
+            answer = _answered(call)
             self.busy = False
             round_.answer(self.name, answer)
 
@@ -177,6 +181,11 @@ class Listed:
     device: Device
     source: str
     seen: float
+
+    @property
+    def board(self) -> str:
+        """The device whose thread reads it: a slice is read after its parent, and hangs with it."""
+        return self.device.parent or self.device.uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,13 +277,17 @@ class Sampler:
                 self._drop(uid)
 
     def _drop(self, uid: str) -> None:
-        self._crew.dismiss(f"read {uid}")
-        del self._listed[uid]
+        board = self._listed.pop(uid).board
+        if all(listed.board != board for listed in self._listed.values()):
+            self._crew.dismiss(f"read {board}")
 
     def _read(self, now: float, wall: float) -> dict[str, Reading | None]:
-        calls: dict[str, Callable[[], Any]] = {}
-        for uid, listed in self._listed.items():
-            calls[f"read {uid}"] = _bind(self._devices[listed.source].read, listed.device, wall)
+        boards: dict[str, list[Listed]] = {}
+        for listed in self._listed.values():
+            boards.setdefault(listed.board, []).append(listed)
+        calls: dict[str, Callable[[], Any]] = {
+            f"read {board}": _bind(self._read_board, parts, wall) for board, parts in boards.items()
+        }
         host_due = now >= self._next_host
         if host_due:
             self._next_host = now + HOST_SECONDS
@@ -284,6 +297,13 @@ class Sampler:
             parts = [self._judge(name, answers.get(f"host {name}"), wall) for name in self._host]
             self._host_reading = merge_host(wall, iter([part for part in parts if part is not None]))
         return self._readings(answers, wall)
+
+    def _read_board(self, parts: Iterable[Listed], wall: float) -> dict[str, Answer]:
+        """In the board's thread: what reading each of its parts came to."""
+        answers = {}
+        for listed in sorted(parts, key=lambda listed: listed.device.parent is not None):
+            answers[listed.device.uid] = _answered(_bind(self._devices[listed.source].read, listed.device, wall))
+        return answers
 
     def _judge(self, name: str, answer: Answer | None, wall: float) -> Any:
         health = self.health[name]
@@ -301,7 +321,8 @@ class Sampler:
         readings: dict[str, Reading | None] = {}
         by_source: dict[str, list[Answer | None]] = {}
         for uid, listed in self._listed.items():
-            answer = answers.get(f"read {uid}")
+            board = answers.get(f"read {listed.board}")
+            answer = board.value.get(uid) if board is not None else None
             by_source.setdefault(listed.source, []).append(answer)
             readings[uid] = None
             if answer is not None and answer.error is None:

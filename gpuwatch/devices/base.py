@@ -20,8 +20,9 @@ class DeviceSource(Protocol):
     `scan` and `read` raise `errors.Unavailable` for what may work later (the message is shown to the
     operator, so it says what is missing) and `errors.RestartRequired` where only a new process can help.
 
-    Threads: `scan` and `close` are called in one thread. `read` is called in a thread of the device's own:
-    never twice at once for one device, but for different devices at once, and while `scan` runs.
+    Threads: `scan` and `close` are called in one thread. `read` is called in a thread of the device's own, in
+    which its slices are read after it: never twice at once for one board, but for several boards at once, and
+    while `scan` runs.
     A call may hang; it is then waited for by nobody and its late answer is dropped.
     """
 

@@ -194,6 +194,61 @@ def test_bug_in_a_source_is_logged_with_where_it_is(caplog):
     assert [bool(record.exc_info) for record in caplog.records] == [True, False]
 
 
+class Cut(FakeDevices):
+    """Two boards; the first is cut into two slices, listed before it. Notes in which thread what is read."""
+
+    def __init__(self, clock):
+        super().__init__(clock)
+        self.uids = ["slice:0", "slice:1", "fake:0", "fake:1"]
+        self.read_in: list[tuple[str, int]] = []
+        self.broken: set[str] = set()
+
+    def scan(self, now):
+        return [
+            Device(uid, "n", 0, "fake", "Fake", parent="fake:0" if uid.startswith("slice") else None)
+            for uid in self.uids
+        ]
+
+    def read(self, device, now):
+        self.read_in.append((device.uid, threading.get_ident()))
+        if device.uid in self.broken:
+            raise ZeroDivisionError("bug")
+        return super().read(device, now)
+
+
+def test_slices_are_read_in_the_thread_of_their_board_and_after_it(clock):
+    """Fifty-six slices take no more threads than the eight boards that they are of."""
+    devices = Cut(clock)
+    told = sample(Sampler({"fake": devices}, {}, {}), clock)
+    threads = dict(devices.read_in)
+
+    assert None not in told.readings.values() and len(told.readings) == 4
+    assert [uid for uid, _ in devices.read_in if uid != "fake:1"] == ["fake:0", "slice:0", "slice:1"]
+    assert threads["fake:0"] == threads["slice:0"] == threads["slice:1"] != threads["fake:1"]
+
+
+def test_slice_that_fails_leaves_its_board_and_its_neighbour(clock):
+    """Its own reading alone is missing."""
+    devices = Cut(clock)
+    devices.broken = {"slice:0"}
+    told = sample(Sampler({"fake": devices}, {}, {}), clock)
+
+    assert {uid for uid, reading in told.readings.items() if reading is None} == {"slice:0"}
+
+
+def test_slice_that_hangs_takes_its_board_with_it_and_no_other(clock):
+    """They are one driver's one device; the other board is read on, and all come back."""
+    devices, release = Cut(clock), threading.Event()
+    devices.hang = {"slice:1": release}
+    sampler = Sampler({"fake": devices}, {}, {}, deadline_seconds=0.1)
+    first, second = sample(sampler, clock), sample(sampler, clock)
+    release.set()
+
+    for told in (first, second):
+        assert {uid for uid, reading in told.readings.items() if reading is not None} == {"fake:1"}
+    assert eventually(lambda: None not in sample(sampler, clock).readings.values())
+
+
 def test_slice_that_is_not_listed_any_more_is_gone_at_once(clock):
     """It was taken apart, and its successors stand in its place; a board may only be lost."""
     devices = FakeDevices(clock)
