@@ -6,6 +6,7 @@ does not answer helps nobody.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import logging
 import os
@@ -161,6 +162,21 @@ def run(
             notify(*state, "WATCHDOG=1", f"STATUS={status()}")
             state = []
     notify("STOPPING=1")
+
+
+_MALLOPT = {"M_TRIM_THRESHOLD": (-1, 65_536), "M_MMAP_THRESHOLD": (-3, 65_536), "M_ARENA_MAX": (-8, 1)}
+
+
+def spare_memory() -> None:
+    """Have what is freed given back to the system: pages of text are made and dropped in many threads.
+
+    glibc would keep a heap for each thread, and in it the place of the largest page so far; the interpreter's lock
+    lets one thread allocate at a time anyway. To be called before there are threads.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in _MALLOPT.values():
+            mallopt(option, value)
 
 
 def listen_from_the_start(stop: Stop) -> None:

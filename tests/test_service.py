@@ -6,6 +6,8 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -161,3 +163,28 @@ def test_lock_that_cannot_be_opened_says_why(tmp_path):
     """A missing directory is named, with the reason."""
     with pytest.raises(Unavailable, match=r"ledger: .*missing/lock' cannot be opened; No such file"):
         service.PidLock(tmp_path / "missing" / "lock", "ledger")
+
+
+def test_freed_memory_is_given_back():
+    """Twenty threads that each make and drop megabytes leave the process about as large as it was."""
+    script = """
+import sys, threading
+from gpuwatch import service
+service.spare_memory()
+def resident():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1])
+before = resident()
+gate = threading.Barrier(20)
+def work():
+    gate.wait()
+    for size in range(100_000, 1_000_000, 50_000):
+        bytes(size)
+    gate.wait()
+threads = [threading.Thread(target=work) for _ in range(20)]
+for each in threads: each.start()
+for each in threads: each.join()
+print(resident() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert int(done.stdout) < 3000

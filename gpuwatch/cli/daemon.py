@@ -49,6 +49,7 @@ def serve(
 ) -> None:
     """Run the daemon until a signal ends it; with a valid new configuration it begins anew on SIGHUP."""
     stop = service.Stop()
+    service.spare_memory()
     service.listen_from_the_start(stop)
     service.set_up_logging(verbose)
     settings = load()

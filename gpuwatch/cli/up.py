@@ -98,6 +98,7 @@ def up(
 ) -> None:
     """Run agent and accounting on this one machine: no server, no configuration needed."""
     stop = service.Stop()
+    service.spare_memory()
     service.listen_from_the_start(stop)
     service.set_up_logging(verbose)
     options = overrides_of(agent__listen=agent_listen, accounting__listen=accounting_listen)

@@ -21,7 +21,8 @@ from pathlib import Path
 from tests.benchmarks.node import DEVICES, start, status
 from tests.fake_nvml import FakeNvml
 
-JOB_EVERY, JOB_LASTS = 10.0, 60.0
+# Not more often: what one user may put into the journal in an hour is bounded, and a refused job is none.
+JOB_EVERY, JOB_LASTS = 15.0, 60.0
 SCRAPE_EVERY, USAGE_EVERY, LOOK_EVERY = 15.0, 60.0, 5.0
 LOST_EVERY, LOST_LASTS = 120.0, 15.0
 XID_EVERY, RELOAD_EVERY = 30.0, 300.0
