@@ -28,6 +28,7 @@ COMMANDS = {
 }
 """Every command and the function it is; a module is imported only when its command is asked for."""
 
+USAGE = 64
 # What follows the command of `run` belongs to that command, options and all.
 _CONTEXT = {"run": {"allow_interspersed_args": False}}
 
@@ -54,6 +55,8 @@ def _load(target: str) -> Callable[..., Any]:
 
 def application(names: Sequence[str] = tuple(COMMANDS)) -> typer.Typer:
     """The Typer application with the given commands."""
+    # The class that the framework raises for a wrong command line; its own code, 2, says less than sysexits' does.
+    typer.BadParameter.__bases__[0].exit_code = USAGE  # type: ignore[attr-defined]
     app = typer.Typer(
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -73,7 +73,7 @@ def test_one_file_for_two_kinds_is_a_mistake(fake: FakeNvml, tmp_path: Path) -> 
     fake.devices[1].name = "NVIDIA L4"
     result = run(fake, tmp_path / "mine.json")
 
-    assert result.returncode == 2
+    assert result.returncode == 64
     assert "2 kinds of device" in result.stderr
     assert not (tmp_path / "mine.json").exists()
 
@@ -167,7 +167,7 @@ def test_options_of_a_check_are_refused(fake: FakeNvml, tmp_path: Path, option: 
     """Nothing is checked in this mode, so that nothing is ignored."""
     result = run(fake, *option, tmp_path / "out")
 
-    assert result.returncode == 2
+    assert result.returncode == 64
     assert "--capture goes with --json and --timeout alone" in result.stderr
 
 
@@ -175,5 +175,5 @@ def test_a_place_without_capture_is_refused() -> None:
     """A check writes nothing."""
     result = command.gpuwatch("check", "somewhere")
 
-    assert result.returncode == 2
+    assert result.returncode == 64
     assert "says where --capture writes" in result.stderr

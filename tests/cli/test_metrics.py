@@ -53,7 +53,7 @@ def test_without_a_terminal_there_is_one_line_for_each_metric() -> None:
 
 def test_the_two_forms_exclude_each_other() -> None:
     """A wish that cannot be granted is refused."""
-    output("--json", "--markdown", status=2)
+    output("--json", "--markdown", status=64)
 
 
 def test_the_two_daemons_share_no_name_but_those_of_their_web_servers() -> None:
