@@ -71,14 +71,21 @@ class Lives:
         """Whether the process is watched now; looked at again once it is, in case its pid was reused meanwhile."""
         if len(self._watched.pids) >= self._most or pid in self._watched.starts:
             return False
-        with suppress(OSError):
+        try:
             descriptor = os.pidfd_open(pid)
-            self._watched.pids[descriptor], self._watched.starts[pid] = pid, start
-            self._watched.epoll.register(descriptor, select.EPOLLIN)
-            if self._looks_alive(pid, start):
-                return True
-            self._watched.drop(descriptor)
-        return False
+        except OSError:
+            return False
+        confirmed = False
+        self._watched.pids[descriptor], self._watched.starts[pid] = pid, start
+        try:
+            with suppress(OSError):
+                self._watched.epoll.register(descriptor, select.EPOLLIN)
+                confirmed = self._looks_alive(pid, start)
+        finally:
+            # What is not heard of, or not looked at again, must not count as living for ever.
+            if not confirmed:
+                self._watched.drop(descriptor)
+        return confirmed
 
 
 def _is_own(procfs: str) -> bool:

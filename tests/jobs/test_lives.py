@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,13 @@ def test_descriptors_are_given_back(child: subprocess.Popen[bytes]) -> None:
     gc.collect()
 
     assert (during - before, descriptors() - before) == (2, 0)
+
+
+def test_process_that_cannot_be_heard_of_is_asked_for_each_time(child: subprocess.Popen[bytes]) -> None:
+    """The kernel refuses the watch: the process does not count as living for ever."""
+    lives, start = Lives("/proc"), start_of(child.pid)
+    lives._watched.epoll.close()
+    with suppress(ValueError):
+        lives.has(child.pid, start)
+
+    assert (lives._watched.pids, lives._watched.starts) == ({}, {})
