@@ -41,7 +41,11 @@ def test_a_moment_is_within_or_without() -> None:
     assert [False, True, True, False] == [Validity(10, 20).includes(now) for now in (9, 10, 20, 21)]
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", ISSUED.private_key_pem.bytes().decode(), PEM[:200]])
+@pytest.mark.parametrize(
+    "text",
+    ["", "nonsense", ISSUED.private_key_pem.bytes().decode(), PEM[:200]],
+    ids=["nothing", "nonsense", "a key", "the begin of one"],
+)
 def test_a_file_without_a_certificate_is_said_to_have_none(text: str) -> None:
     """Half a file, a key in its place, nothing."""
     with pytest.raises(ValueError, match="has no certificate"):
