@@ -220,7 +220,7 @@ class Agent:
             state_saved=float(self._saving.succeeded),
             residual_seconds=sum(abs(each.residual_seconds) for each in usage.values()),
             residual_joules=sum(abs(each.residual_joules) for each in usage.values()),
-            share_excess=self._meter.share_excess,
+            share_excess=self._meter.share_excess + sum(each.excess for each in sample.jobs.values() if each),
             journal_dropped=dict(self._records.journal.dropped),
         )
         rows = {**self._ended, **self._closing, **self._rows}

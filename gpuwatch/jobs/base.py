@@ -45,11 +45,13 @@ class JobsReading:
     `unknown` has the devices whose holder this source could not determine (no right to look, say): what no
     source claims of them is unattributed rather than unallocated. `alive` has jobs that exist whether or not
     they hold a device; a job in neither `alive` nor `allocations` has ended, at once or after `linger_seconds`.
+    `excess` is by how much claims that this source refused, because they did not fit on their device, exceed it.
     """
 
     allocations: tuple[Allocation, ...] = ()
     alive: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
+    excess: float = 0.0
 
 
 class JobSource(Protocol):

@@ -1,0 +1,37 @@
+#!/bin/sh
+# Slurm's Prolog: notes for the gpuwatch agent which devices this job was given on this node. docs/slurm.md
+#
+# It only writes below its directory, needs no running agent, waits for nothing, and always exits with 0.
+# What is not a plain list of names or numbers, or longer than 4096 characters, is noted as "?" (not known).
+
+LC_ALL=C PATH=/usr/bin:/bin
+export LC_ALL PATH
+umask 022
+
+note() {
+    value=$2
+    case $value in
+        '') return 0 ;;
+        *[!A-Za-z0-9,._:/-]*) value='?' ;;
+    esac
+    [ "${#value}" -le 4096 ] || value='?'
+    printf '%s=%s\n' "$1" "$value"
+}
+
+main() {
+    directory=${GPUWATCH_MAP_DIRECTORY:-/run/gpuwatch-slurm} job=${SLURM_JOB_ID:-} node=${SLURMD_NODENAME:-}
+    case $job in '' | 0* | *[!0-9]* | ???????????*) return ;; esac
+    case $node in .* | *[!A-Za-z0-9._-]*) return ;; esac
+    [ "${#node}" -le 200 ] && mkdir -p "$directory" && [ ! -L "$directory" ] || return
+    file=$directory/$job.$node new=$directory/.$job.$node.$$
+    rm -f "$new"
+    { note SLURM_JOB_ID "$job" && note SLURMD_NODENAME "$node" && note SLURM_JOB_UID "${SLURM_JOB_UID:-}" &&
+        note SLURM_JOB_SLUID "${SLURM_JOB_SLUID:-}" && note SLURM_JOB_GPUS "${SLURM_JOB_GPUS:-}" &&
+        note CUDA_VISIBLE_DEVICES "${CUDA_VISIBLE_DEVICES:-}" && note SLURM_GPUS_ON_NODE "${SLURM_GPUS_ON_NODE:-}" &&
+        note SLURM_SHARDS_ON_NODE "${SLURM_SHARDS_ON_NODE:-}" &&
+        note CUDA_MPS_ACTIVE_THREAD_PERCENTAGE "${CUDA_MPS_ACTIVE_THREAD_PERCENTAGE:-}" &&
+        note STARTED "$(date +%s)"; } > "$new" && mv -f "$new" "$file" || rm -f "$new"
+}
+
+main > /dev/null 2>&1 < /dev/null
+exit 0
