@@ -1,0 +1,1 @@
+"""What batch systems allocated, cluster-wide: one file per system, each a `Scheduler` of `schedulers.base`."""
