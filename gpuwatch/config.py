@@ -29,6 +29,7 @@ _CHOSEN = {
     "host": ("agent", "host"),
     "jobs": ("agent", "jobs"),
     "sinks": ("agent", "sinks"),
+    "schedulers": ("accounting", "schedulers"),
     "usage": ("accounting", "usage"),
     "notifiers": ("accounting", "notifiers"),
 }

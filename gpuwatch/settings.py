@@ -92,7 +92,9 @@ class AgentSettings(_Table):
     )
     devices: Names = Field(default=("nvidia",), description="device sources to read")
     host: Names = Field(default=("system", "network"), description="host sources to read")
-    jobs: Names = Field(default=("local",), description="who says which job holds which device")
+    jobs: Names = Field(
+        default=("slurm", "local"), description="who says which job holds which device; the first that claims it"
+    )
     sinks: Names = Field(default=("prometheus",), description="outputs")
     require_device: bool = Field(default=False, description="exit with 69 when no device is found at start")
     usage_token_file: FilePath | None = Field(
@@ -116,6 +118,9 @@ class AccountingSettings(_Table):
         default="sqlite:////var/lib/gpuwatch-accounting/ledger.db", description="URL of the ledger's database"
     )
     usage: Names = Field(default=("agents",), description="usage sources to read")
+    schedulers: Names = Field(
+        default=(), description="batch systems to ask what they allocated: slurm, kubernetes"
+    )
     notifiers: Names = Field(default=("log",), description="who is told of alerts")
     web_config_file: FilePath | None = Field(
         default=None, description="as `agent.web_config_file`, for what accounting serves"

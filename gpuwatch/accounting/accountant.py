@@ -1,4 +1,4 @@
-"""One pass of accounting: collect, post, acknowledge, forecast, compare, tell.
+"""One pass of accounting: ask the batch systems, collect usage, post, acknowledge, forecast, compare, tell.
 
 Every step can be repeated: a pass that stops anywhere is made good by the next one, because the ledger's
 watermarks, and nothing else, say what is still to be read.
@@ -6,15 +6,18 @@ watermarks, and nothing else, say what is still to be read.
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Literal
 
 from gpuwatch import hygiene
 from gpuwatch.accounting import alerts
+from gpuwatch.accounting.allocations import Allocations, Asked
 from gpuwatch.accounting.forecasts import forecasts_of
 from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
 from gpuwatch.ledger import alert_store, queries, writing
@@ -56,6 +59,7 @@ class Report:
     forecasts: tuple[Forecast, ...] = ()
     alerts: tuple[Alert, ...] = ()
     waiting: Mapping[str, int] = field(default_factory=dict)
+    asked: Asked = field(default_factory=Asked)
 
 
 class Accountant:
@@ -68,8 +72,10 @@ class Accountant:
         notifiers: Mapping[str, Notifier],
         policy: alerts.Policy,
         stopping: Event | None = None,
+        allocations: Allocations | None = None,
     ) -> None:
         self._store = store
+        self._allocations = allocations
         self._sources = sources
         self._notifiers = notifiers
         self._policy = policy
@@ -78,16 +84,22 @@ class Accountant:
 
     def run_pass(self, now: float) -> Report:
         """Read what is new and tell what changed; raises `Unavailable` where the ledger cannot be used."""
+        with _uncollected():
+            return self._pass(now)
+
+    def _pass(self, now: float) -> Report:
         collection = _Collection()
+        asked = self._allocations.collect(now) if self._allocations is not None else Asked()
         self._collect(collection)
         with self._store.reading() as connection:
             current = queries.current(connection, now)
         forecasts = forecasts_of(current, now)
         active = self._evaluate(current, forecasts, now)
         waiting = self._notify(collection, now)
-        outcome: Outcome = "partial" if collection.failed or any(waiting.values()) else "ok"
+        incomplete = collection.failed or any(waiting.values()) or not all(asked.up.values())
+        outcome: Outcome = "partial" if incomplete else "ok"
         collected = collection.collected()
-        return Report(now, outcome, collected, current, forecasts, tuple(active.values()), waiting)
+        return Report(now, outcome, collected, current, forecasts, tuple(active.values()), waiting, asked)
 
     def _collect(self, collection: _Collection) -> None:
         with self._store.reading() as connection:
@@ -197,6 +209,18 @@ class _Collection:
         return Collected(
             len(self.origins), len(self.failed), self.rows, dict(self.rejected), dict(self.notifications)
         )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for cycles: a pass makes a million small values without any, and looking takes half its time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _safe(text: str) -> str:

@@ -24,10 +24,12 @@ from gpuwatch import config, hygiene
 from gpuwatch.accounting import landing, metrics
 from gpuwatch.accounting.accountant import Accountant, Collected, Report
 from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.allocations import Allocations
 from gpuwatch.accounting.metrics import Health
 from gpuwatch.errors import GpuwatchError
 from gpuwatch.ledger.store import Store, open_store, path_of
 from gpuwatch.notifiers.base import Notifier
+from gpuwatch.schedulers.base import Scheduler
 from gpuwatch.service import ClockWatch, PidLock
 from gpuwatch.settings import Settings
 from gpuwatch.usage.base import UsageSource
@@ -99,11 +101,13 @@ class AccountingDaemon:
         settings = self._settings
         sources: Mapping[str, UsageSource] = _built("usage", settings.accounting.usage, settings)
         notifiers: Mapping[str, Notifier] = _built("notifiers", settings.accounting.notifiers, settings)
+        schedulers: Mapping[str, Scheduler] = _built("schedulers", settings.accounting.schedulers, settings)
         store = self._store = open_store(settings.accounting.ledger)
         path = path_of(settings.accounting.ledger)
         self._lock = PidLock(path.with_name(path.name + ".lock"), f"ledger {str(path)!r}")
         policy = Policy(settings.alerts.tolerance_ratio, settings.alerts.floor_device_hours)
-        self._accountant = Accountant(store, sources, notifiers, policy, self._stopping)
+        allocations = Allocations(store, schedulers, settings.site.cluster)
+        self._accountant = Accountant(store, sources, notifiers, policy, self._stopping, allocations)
         self._scheduler.start()
         self._schedule()
 

@@ -10,8 +10,9 @@ from gpuwatch.model import Forecast
 
 
 def forecasts_of(current: Current, now: float) -> tuple[Forecast, ...]:
-    """The forecast of every current scope and quantity of which something is known."""
-    jobs = [forecast for job in current.jobs for forecast in job_forecasts(job, now)]
+    """The forecasts of every current scope that declares something or says how far it is."""
+    told = (job for job in current.jobs if job.progress is not None or job.revisions)
+    jobs = [forecast for job in told for forecast in job_forecasts(job, now)]
     campaigns = [forecast for campaign in current.campaigns for forecast in campaign_forecasts(campaign, now)]
     return (*jobs, *campaigns)
 
@@ -44,11 +45,27 @@ def _evidence(scope: Job | Campaign) -> Iterable[Evidence]:
         amount = used(scope, quantity)
         if amount is not None:
             yield Evidence(
-                scope.scope, quantity, amount, scope.started, scope.last_seen, scope.state,
+                scope.scope, quantity, amount, _began(scope), scope.last_seen, scope.state,
                 declared=estimates.get(quantity),
                 progress=scope.progress if isinstance(scope, Job) else None,
                 gaps=_gaps(scope) if quantity == "energy" else 0.0,
+                before=_before(scope, quantity) if isinstance(scope, Job) else 0.0,
             )  # fmt: skip
+
+
+def _began(scope: Job | Campaign) -> float:
+    """When what the progress is of began: of a job its latest run."""
+    return scope.runs[-1].started if isinstance(scope, Job) and scope.runs else scope.started
+
+
+def _before(job: Job, quantity: str) -> float:
+    """What a job's earlier attempts used."""
+    earlier = job.runs[:-1]
+    if quantity == "wall":
+        return float(job.runs[-1].started - job.started) if earlier else 0.0
+    if quantity == "energy":
+        return sum(run.usage.joules for run in earlier)
+    return sum(run.device_seconds for run in earlier)
 
 
 def _gaps(scope: Job | Campaign) -> float:

@@ -38,7 +38,7 @@ def _row(report: Report, each: Job | Campaign) -> tuple[str, ...]:
     return (
         str(each.scope),
         each.state,
-        digits(each.usage.held_seconds / _HOUR),
+        digits(each.device_seconds / _HOUR),
         _projected(report, each.scope),
         digits(hours.likely / _HOUR) if hours else "",
         amount("energy", energy) if energy is not None else "",

@@ -14,6 +14,7 @@ from gpuwatch import hygiene
 from gpuwatch.accounting.accountant import Report
 from gpuwatch.ledger.posting import REASONS
 from gpuwatch.ledger.queries import Campaign, Job, used
+from gpuwatch.ledger.records import REASONS as RECORD_REASONS
 from gpuwatch.model import Labelled, Labels, Metric, Scope, metric, metrics_of, series_of
 
 MAX_SCOPES = 1000
@@ -28,6 +29,10 @@ _SCOPE = ("scope_kind", "scope")
 HELD = Metric(
     "gpuwatch_ledger_held_device_seconds_total",
     "Device time that the scope held, times its share.", _SCOPE, "counter",
+)  # fmt: skip
+ALLOCATED = Metric(
+    "gpuwatch_ledger_allocated_device_seconds_total",
+    "Device time that the batch system allocated to the scope; absent where none says.", _SCOPE, "counter",
 )  # fmt: skip
 ENERGY = Metric(
     "gpuwatch_ledger_energy_joules_total",
@@ -72,6 +77,27 @@ class Health:
         "reason",
         kind="counter",
     )
+    scheduler_up: Labelled = metric(
+        "gpuwatch_accounting_scheduler_up",
+        "1 where the batch system answered every question of the last pass.",
+        "scheduler",
+    )
+    scheduler_seconds: Labelled = metric(
+        "gpuwatch_accounting_scheduler_seconds",
+        "How long asking it and posting took in the last pass.",
+        "scheduler",
+    )
+    records_posted: float = metric(
+        "gpuwatch_accounting_records_posted_total",
+        "Records of batch systems posted, repeated ones too.",
+        kind="counter", default=0.0,
+    )  # fmt: skip
+    records_rejected: Labelled = metric(
+        "gpuwatch_accounting_records_rejected_total",
+        "Records of batch systems that cannot be right, by reason.",
+        "reason",
+        kind="counter",
+    )
     notifications: Labelled = metric(
         "gpuwatch_accounting_notifications_total",
         "Alert changes by notifier and outcome; later ones are tried again.",
@@ -105,6 +131,7 @@ def at_start() -> Health:
     return Health(
         passes=dict.fromkeys(("ok", "partial", "failed"), 0.0),
         rows_rejected=dict.fromkeys(REASONS, 0.0),
+        records_rejected=dict.fromkeys(RECORD_REASONS, 0.0),
         passes_missed=dict.fromkeys(("missed", "overlap"), 0.0),
     )
 
@@ -119,6 +146,10 @@ def after(health: Health, report: Report) -> Health:
         nodes_failed=float(collected.failed),
         rows_posted=health.rows_posted + collected.rows,
         rows_rejected=grown(health.rows_rejected, collected.rejected),
+        scheduler_up={name: float(up) for name, up in report.asked.up.items()},
+        scheduler_seconds=report.asked.seconds,
+        records_posted=health.records_posted + report.asked.records,
+        records_rejected=grown(health.records_rejected, report.asked.rejected),
         notifications=grown(health.notifications, collected.notifications),
         notifications_waiting={name: float(count) for name, count in report.waiting.items()},
         scopes_dropped=float(exported(report)[1]),
@@ -126,7 +157,7 @@ def after(health: Health, report: Report) -> Health:
 
 
 CATALOGUE: tuple[Metric, ...] = (
-    HELD, ENERGY, FORECAST, DECLARED, ALERT, *(each.metric for each in metrics_of(Health)),
+    HELD, ALLOCATED, ENERGY, FORECAST, DECLARED, ALERT, *(each.metric for each in metrics_of(Health)),
 )  # fmt: skip
 """Every metric that accounting exports."""
 
@@ -143,9 +174,10 @@ def exported(report: Report) -> tuple[tuple[Job | Campaign, ...], int]:
     latest = sorted(report.current.scopes, key=lambda each: (each.last_seen, each.scope), reverse=True)
     distinct: dict[tuple[str, str], Job | Campaign] = {}
     for each in latest:
+        if len(distinct) == MAX_SCOPES:
+            break
         distinct.setdefault(_scope_labels(each.scope), each)
-    kept = tuple(distinct.values())[:MAX_SCOPES]
-    return kept, len(latest) - len(kept)
+    return tuple(distinct.values()), len(latest) - len(distinct)
 
 
 @dataclass(eq=False, slots=True)
@@ -177,6 +209,8 @@ class _Exposition(Collector):
     def _ledger(self, each: Job | Campaign) -> None:
         labels = _scope_labels(each.scope)
         self._add(HELD, labels, each.usage.held_seconds)
+        if each.allocated_seconds is not None:
+            self._add(ALLOCATED, labels, each.allocated_seconds)
         energy = used(each, "energy")
         if energy is not None:
             self._add(ENERGY, labels, energy)

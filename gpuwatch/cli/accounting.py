@@ -16,7 +16,7 @@ from gpuwatch.web.exposition import base_app
 from gpuwatch.web.security import Security
 from gpuwatch.web.server import WebServer
 
-ROOMS = ("usage", "notifiers")
+ROOMS = ("schedulers", "usage", "notifiers")
 
 
 class Accounting:

@@ -17,7 +17,7 @@ import typer
 
 from gpuwatch import __version__, config, hygiene, plugins
 from gpuwatch.cli import capture as capturing
-from gpuwatch.cli import inspection, rights, web_inspection
+from gpuwatch.cli import inspection, rights, scheduler_inspection, web_inspection
 from gpuwatch.cli.inspection import Finding
 from gpuwatch.cli.options import ConfigOption
 from gpuwatch.cli.rights import Right
@@ -29,7 +29,9 @@ _COLOURS = {"ok": "32", "yes": "32", "warning": "33", "no": "33", "unknown": "33
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-ProbeOption = Annotated[bool, typer.Option("--probe", help="Read each device and host source once, too.")]
+ProbeOption = Annotated[
+    bool, typer.Option("--probe", help="Read each device and host source once, too, and ask the batch systems.")
+]
 RequireOption = Annotated[bool | None, typer.Option("--require-device", help="Exit 69 where no device is found.")]
 TimeoutOption = Annotated[float, typer.Option(help="Seconds to wait for each source.", min=0.1)]
 CaptureOption = Annotated[
@@ -106,6 +108,7 @@ def findings_of(settings: Settings, sources: inspection.Sources, probe: bool, no
     findings.extend(inspection.usage_token(settings))
     findings.extend(web_inspection.web(settings, now))
     findings.extend(inspection.ports(settings))
+    findings.extend(scheduler_inspection.schedulers(settings, probe, sources.timeout_seconds, now))
     findings.append(inspection.wall_clock(settings, now))
     return findings
 

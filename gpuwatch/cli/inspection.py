@@ -73,7 +73,7 @@ class Sources:
 
     def __init__(self, settings: Settings, timeout_seconds: float) -> None:
         self._settings = settings
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._sources: dict[str, Any] = {}
         self._source_of: dict[str, Any] = {}
         self.devices: dict[str, Device] = {}
@@ -129,7 +129,7 @@ class Sources:
         return [(what, source) for what, source in self._sources.items() if what.startswith(f"{room}.")]
 
     def _within(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        return within(self._timeout_seconds, partial(call, *arguments))
+        return within(self.timeout_seconds, partial(call, *arguments))
 
     def _probe(self, what: str, read: Callable[[], Any]) -> Finding:
         try:

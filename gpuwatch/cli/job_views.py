@@ -16,10 +16,17 @@ from gpuwatch.forecast.projection import MEDIAN
 from gpuwatch.ledger import alert_store, queries
 from gpuwatch.ledger.alert_store import PastChange
 from gpuwatch.ledger.queries import Job, used
+from gpuwatch.ledger.records import devices_of
 from gpuwatch.model import STATES, Alert, Estimate, Forecast
 
 HEAD = ("JOB", "NAME", "STATE", "DEVICE-HOURS", "ENERGY", "DECLARED", "PROGRESS", "PROJECTED", "ALERT")
 _HOURS = "device-hours"
+_RULES = {
+    "generic": "gres/gpu",
+    "typed": "the sum of its typed gres",
+    "gres": "the indices of its gres",
+    "table": "the site's table",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +42,10 @@ class JobView:
         job, hours = self.job, self.job.estimates.get(_HOURS)
         energy = used(job, "energy")
         return (
-            job.scope.name,
+            job.display,
             job.name or "",
             _state(job),
-            split(_HOURS, job.usage.held_seconds)[0],
+            split(_HOURS, job.device_seconds)[0],
             amount("energy", energy) if energy is not None else "",
             split(_HOURS, hours.likely)[0] if hours else "",
             f"{100 * min(1.0, job.progress.ratio):.0f} %" if job.progress else "",
@@ -58,8 +65,10 @@ class JobView:
         return {
             "job": job.scope.name,
             "job_id": job.job_id,
+            "display": job.display,
             "name": job.name,
             "uid": job.uid,
+            **_batch_document(job),
             "cluster": job.cluster,
             "state": job.state,
             "exit_code": job.exit_code,
@@ -70,6 +79,7 @@ class JobView:
             "devices": list(job.devices),
             "models": list(job.models),
             "campaign": job.campaign,
+            "allocated_device_seconds": job.allocated_seconds,
             "held_device_seconds": usage.held_seconds,
             "busy_seconds": usage.busy_seconds,
             "state_seconds": dict(usage.state_seconds),
@@ -106,7 +116,37 @@ def _views(connection: Connection, jobs: Sequence[Job], now: float) -> list[JobV
 
 
 def _state(job: Job) -> str:
+    """How it is, by the batch system's word for how it ended, where it has one."""
+    if job.state == "ended" and job.record is not None and job.record.facts.ended is not None:
+        ended = job.record.facts.state.lower().replace("_", " ")
+        return f"{ended} ({job.exit_code})" if job.exit_code else ended
     return f"failed ({job.exit_code})" if job.state == "ended" and job.exit_code else job.state
+
+
+def _batch_document(job: Job) -> dict[str, Any]:
+    """What the batch system says; all null where none does. The time limit is a ceiling, no estimate."""
+    facts = job.record.facts if job.record is not None else None
+    return {
+        "user": facts.user or None if facts else None,
+        "account": facts.account or None if facts else None,
+        "partition": facts.partition or None if facts else None,
+        "qos": facts.qos or None if facts else None,
+        "submitted": job.record.key.submitted if job.record else None,
+        "outcome": facts.state if facts else None,
+        "limit_seconds": facts.limit_seconds if facts else None,
+        "device_count": devices_of(job.record) if job.record else None,
+        "device_count_rule": facts.rule or None if facts else None,
+        "device_count_doubt": facts.doubt or None if facts else None,
+        "device_indices": {node: list(each) for node, each in job.record.live.indices.items()}
+        if job.record and job.record.live else {},
+        "attempts": [
+            {
+                "started": run.started, "last_seen": run.last_seen, "outcome": run.outcome or None,
+                "allocated_device_seconds": run.allocated_seconds, "held_device_seconds": run.usage.held_seconds,
+            }
+            for run in job.runs
+        ],
+    }  # fmt: skip
 
 
 def _progress_document(job: Job) -> dict[str, float] | None:
@@ -163,6 +203,7 @@ def detail_lines(view: JobView, history: Sequence[PastChange], others: Sequence[
         yield f"  of the same name: {', '.join(others[:10])}{', …' if len(others) > 10 else ''}"
     for title, lines in (
         ("", _identity(view.job)),
+        ("allocated", _allocated(view.job)),
         ("held", _held(view.job)),
         ("energy", _energy(view.job)),
         ("progress", _progress(view.job, now)),
@@ -176,15 +217,49 @@ def detail_lines(view: JobView, history: Sequence[PastChange], others: Sequence[
 
 def _identity(job: Job) -> Iterator[str]:
     yield f"{_state(job)}, {_moment(job.started)} to {_moment(job.last_seen)} ({amount('wall', job.wall_seconds)})"
-    yield f"on {', '.join(job.nodes)}: {_count(len(job.devices), 'device')} {', '.join(job.models)}".rstrip()
+    seen = f": {_count(len(job.devices), 'device')} {', '.join(job.models)}".rstrip() if job.devices else ""
+    if job.nodes:
+        yield f"on {', '.join(job.nodes)}{seen}"
+    if job.record is not None:
+        facts = job.record.facts
+        known = (("user", facts.user), ("account", facts.account), ("partition", facts.partition))
+        yield ", ".join(f"{name} {value}" for name, value in known if value)
     if job.campaign:
         yield f"campaign {job.campaign}"
     if job.uid is not None:
         yield f"user id {job.uid}"
 
 
+def _allocated(job: Job) -> Iterator[str]:
+    """What the batch system says it gave, attempt by attempt."""
+    if job.record is None:
+        yield "no batch system says"
+        return
+    facts, count = job.record.facts, devices_of(job.record)
+    if job.allocated_seconds is None or count is None:
+        yield "how many devices is not known"
+    else:
+        rule = f" by {_RULES.get(facts.rule, facts.rule)}" if facts.rule else ""
+        yield f"{amount(_HOURS, job.allocated_seconds)}, {_count(digits(count), 'device')}{rule}"
+    if facts.doubt:
+        yield f"but {facts.doubt}"
+    indices = job.record.live.indices if job.record.live is not None else {}
+    if indices and not job.devices:
+        yield "indices " + "; ".join(f"{node}: {', '.join(map(str, indices[node]))}" for node in sorted(indices))
+    if facts.limit_seconds is not None:
+        yield f"time limit {amount('wall', facts.limit_seconds)}: a ceiling, not an estimate"
+    if len(job.runs) > 1:
+        for number, run in enumerate(job.runs, 1):
+            outcome = f", {run.outcome.lower()}" if run.outcome else ""
+            spent = amount(_HOURS, run.device_seconds)
+            yield f"attempt {number}: {_moment(run.started)} to {_moment(run.last_seen)}, {spent}{outcome}"
+
+
 def _held(job: Job) -> Iterator[str]:
     held = job.usage.held_seconds
+    if not job.devices:
+        yield "no agent saw it hold a device"
+        return
     yield amount(_HOURS, held)
     for state in STATES:
         seconds = job.usage.state_seconds.get(state, 0.0)
@@ -261,8 +336,8 @@ def _moment(time: float) -> str:
         return f"@{time:.0f}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _count(number: int | str, noun: str) -> str:
+    return f"{number} {noun}" if number in (1, "1") else f"{number} {noun}s"
 
 
 def _share(part: float, whole: float) -> str:

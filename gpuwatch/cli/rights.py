@@ -47,7 +47,8 @@ class Roots:
     @classmethod
     def of(cls, settings: Settings) -> Roots:
         """The roots that the configuration names."""
-        return cls(Path(settings.site.procfs), Path(settings.site.sysfs))
+        kubelet = settings.jobs.get("kubernetes", {}).get("socket", POD_RESOURCES)
+        return cls(Path(settings.site.procfs), Path(settings.site.sysfs), pod_resources=Path(str(kubelet)))
 
 
 Tried = tuple[Here, str]

@@ -26,7 +26,7 @@ from gpuwatch.settings import Settings
 
 log = logging.getLogger("gpuwatch")
 
-ROOMS = (*AGENT_ROOMS, "usage", "notifiers")
+ROOMS = (*AGENT_ROOMS, "schedulers", "usage", "notifiers")
 TABLE_SECONDS = 20.0
 
 

@@ -15,7 +15,7 @@ comes back.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gpuwatch.model import EMPTY, Estimate, Forecast, Progress, Scope
@@ -38,16 +38,23 @@ class Evidence:
     used: float
     started: float
     seen: float
-    state: Literal["running", "unseen", "ended"]
+    state: Literal["running", "waiting", "unseen", "ended"]
     declared: Estimate | None = None
     progress: Progress | None = None
     gaps: float = 0.0
     """Fraction of the held time in which the quantity was not measured."""
+    before: float = 0.0
+    """The part of `used` that earlier attempts used: it is spent, and what is left does not depend on it."""
 
 
 def project(evidence: Evidence, now: float) -> Forecast:
     """The forecast of one attempt; `quantiles` is empty where nothing can be said yet."""
-    quantiles, basis = _projection(evidence)
+    if evidence.before > 0:
+        quantiles, basis = _projection(replace(evidence, used=evidence.used - evidence.before))
+        quantiles = {q: value + evidence.before for q, value in quantiles.items()}
+        basis += "; earlier attempts included"
+    else:
+        quantiles, basis = _projection(evidence)
     if evidence.gaps > 0.005:
         basis += f"; not measured for {evidence.gaps:.0%} of the held time".replace("%", " %")
     return Forecast(evidence.scope, evidence.quantity, evidence.used, quantiles, evidence.declared, basis, now)

@@ -7,17 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, or_, select
+from sqlalchemy import Connection, Select, Table, and_, or_, select, true
 
 from gpuwatch.ledger import tables
+from gpuwatch.ledger.attempts import Sight
 from gpuwatch.ledger.ledger import Held, JournalEntry, JournalId, RowId, RunEvent
-from gpuwatch.ledger.scopes import Sight, estimates_of
+from gpuwatch.ledger.record_store import records_where
+from gpuwatch.ledger.scopes import estimates_of
+from gpuwatch.ledger.tables import among
 from gpuwatch.model import Labels, Progress, Usage
+from gpuwatch.schedulers.base import Record, RecordId
 
 JobId = tuple[str, str]
 """A cluster and a job id."""
 
-_AT_ONCE = 500
+_AT_ONCE = 5000
 
 
 @dataclass(slots=True)
@@ -30,18 +34,47 @@ class Facts:
     journal: dict[JobId, list[tuple[JournalId, JournalEntry]]] = field(default_factory=lambda: defaultdict(list))
     progress: dict[JobId, list[tuple[str, int, Progress]]] = field(default_factory=lambda: defaultdict(list))
     runs: dict[JobId, dict[str, RunEvent]] = field(default_factory=lambda: defaultdict(dict))
+    records: dict[JobId, list[Record]] = field(default_factory=lambda: defaultdict(list))
     epochs: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 def facts_of(connection: Connection, job_ids: Sequence[str]) -> Facts:
-    """Everything about the given job ids."""
+    """Everything about the given job ids, and about the other parts of what they are parts of."""
     facts = Facts()
     for row in connection.execute(select(tables.nodes)):
         facts.epochs[row.cluster, row.node] = row.epoch
-    for first in range(0, len(job_ids), _AT_ONCE):
-        _read_rows(connection, job_ids[first : first + _AT_ONCE], facts)
-        _read_said(connection, job_ids[first : first + _AT_ONCE], facts)
+    wanted = sorted({*job_ids, *_read_records(connection, job_ids, facts)})
+    for some in _portions(wanted):
+        _read_rows(connection, some, facts)
+        _read_said(connection, some, facts)
     return facts
+
+
+def _portions(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for first in range(0, len(job_ids), _AT_ONCE):
+        yield job_ids[first : first + _AT_ONCE]
+
+
+def _read_records(connection: Connection, job_ids: Sequence[str], facts: Facts) -> set[str]:
+    """The records of the jobs that the ids are or belong to; gives the job ids of those that were found."""
+    there = tables.records.c
+    found = _records(connection, there.job_id, job_ids)
+    wholes = {record.facts.whole for record in found.values()}.difference(job_ids)
+    found |= _records(connection, there.job_id, sorted(wholes))
+    found |= _records(connection, there.whole, sorted(wholes.union(job_ids)), there.whole != there.job_id)
+    for key, record in found.items():
+        facts.records[key.cluster, key.job_id].append(record)
+    return {key.job_id for key in found}
+
+
+def _records(
+    connection: Connection, column: Any, names: Sequence[str], condition: Any = true()
+) -> dict[RecordId, Record]:
+    found: dict[RecordId, Record] = {}
+    for some in _portions(names):
+        told = records_where(connection, and_(among(column, some), condition))
+        found |= {record.key: record for record in told}
+    return found
 
 
 def journal_where(connection: Connection, condition: Any) -> Iterator[tuple[JournalId, JournalEntry]]:
@@ -66,8 +99,8 @@ def _read_rows(connection: Connection, job_ids: Sequence[str], facts: Facts) -> 
 
 def _read_said(connection: Connection, job_ids: Sequence[str], facts: Facts) -> None:
     there = tables.journal.c
-    by_scope = (there.scope_kind == "job") & there.scope.in_(job_ids)
-    for key, entry in journal_where(connection, or_(there.job_id.in_(job_ids), by_scope)):
+    by_scope = (there.scope_kind == "job") & among(there.scope, job_ids)
+    for key, entry in journal_where(connection, or_(among(there.job_id, job_ids), by_scope)):
         for job_id in {entry.job_id, _named_job(entry)} - {None}:
             facts.journal[key.cluster, str(job_id)].append((key, entry))
     for row in connection.execute(_about(tables.progress, job_ids)):
@@ -83,7 +116,7 @@ def _named_job(entry: JournalEntry) -> str | None:
 
 
 def _about(table: Table, job_ids: Sequence[str]) -> Select[Any]:
-    return select(table).where(table.c.job_id.in_(job_ids))
+    return select(table).where(among(table.c.job_id, job_ids))
 
 
 def _row_id(row: Any) -> RowId:

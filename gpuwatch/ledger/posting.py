@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from gpuwatch import declaration, hygiene
@@ -55,6 +56,7 @@ _LABELLED: Mapping[str, tuple[str, ...] | None] = {
 _KEY_LENGTH = 256
 _LABELS = 32
 _LARGEST = 2**53
+_SHORT = 512
 
 
 class _Refused(Rejected):
@@ -155,10 +157,18 @@ class _Reader:
 
 def parsed(text: str) -> declaration.Declaration | None:
     """What a declaration says; None where it does not follow the grammar."""
+    return _remembered(text) if len(text) <= _SHORT else _read_text(text)
+
+
+def _read_text(text: str) -> declaration.Declaration | None:
     try:
         return declaration.parse(text)
     except DeclarationError:
         return None
+
+
+# Each pass reads what is declared for all that runs, and scripts are submitted a thousand times.
+_remembered = lru_cache(maxsize=4096)(_read_text)
 
 
 def _held(row: Mapping[str, Any]) -> Held:

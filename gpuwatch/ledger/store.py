@@ -113,9 +113,19 @@ def _check_schema(connection: Connection, path: Path, writable: bool) -> None:
         raise ConfigurationError([f"ledger {str(path)!r}: has schema version {version}; {known}, use a newer one"])
     if version is None and not writable:
         raise Unavailable(f"ledger {str(path)!r}: is no ledger yet; start `gpuwatch accounting` on it")
-    if version is None:
-        tables.metadata.create_all(connection)
-        connection.execute(tables.schema_version.insert().values(version=tables.SCHEMA_VERSION))
+    if version is not None and version < tables.SCHEMA_VERSION and not writable:
+        raise Unavailable(
+            f"ledger {str(path)!r}: has schema version {version}; start this gpuwatch's accounting on it first"
+        )
+    if writable and version != tables.SCHEMA_VERSION:
+        _migrate(connection)
+
+
+def _migrate(connection: Connection) -> None:
+    """Bring a ledger to this schema, in the caller's transaction. Version 2 only added tables to version 1."""
+    tables.metadata.create_all(connection)
+    connection.execute(tables.schema_version.delete())
+    connection.execute(tables.schema_version.insert().values(version=tables.SCHEMA_VERSION))
 
 
 def _engine(path: Path, busy_seconds: float, read_only: bool) -> Engine:

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gpuwatch.accounting import metrics
 from gpuwatch.accounting.accountant import Collected, Report
+from gpuwatch.accounting.allocations import Asked
 from gpuwatch.accounting.metrics import CATALOGUE, at_start, render
 from gpuwatch.ledger.queries import Campaign, Current, Job
 from gpuwatch.ledger.scopes import Revision
@@ -153,3 +154,31 @@ def test_too_many_scopes_are_dropped_and_counted() -> None:
 
     assert (metrics.MAX_SCOPES, 6) == (len(kept), dropped)
     assert Scope("job", "run-0") not in {each.scope for each in kept}
+
+
+def test_what_was_allocated_is_beside_what_was_held() -> None:
+    """Absent, not 0, where no batch system says."""
+    told = samples(render(report(job(), job("run-2", allocated_seconds=7200.0)), at_start()))
+
+    name = "gpuwatch_ledger_allocated_device_seconds_total"
+    assert {
+        f"{name}{{scope=run-2,scope_kind=job}}": 7200.0,
+        f"{name}{{scope=llama,scope_kind=campaign}}": 7200.0,
+    } == {series: value for series, value in told.items() if series.startswith(name)}
+
+
+def test_batch_systems_are_seen_to_answer() -> None:
+    """Whether each did, how long it took, and what was taken and refused."""
+    asked = Asked({"slurm": 1.5}, {"slurm": False}, 20, {"range": 2})
+
+    health = metrics.after(at_start(), replace(report(), asked=asked))
+
+    told = samples(render(None, health))
+    prefix = "gpuwatch_accounting_"
+    assert (0.0, 1.5, 20.0, 2.0, 0.0) == (
+        told[f"{prefix}scheduler_up{{scheduler=slurm}}"],
+        told[f"{prefix}scheduler_seconds{{scheduler=slurm}}"],
+        told[f"{prefix}records_posted_total{{}}"],
+        told[f"{prefix}records_rejected_total{{reason=range}}"],
+        told[f"{prefix}records_rejected_total{{reason=key}}"],
+    )

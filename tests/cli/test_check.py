@@ -350,6 +350,14 @@ def test_rights_that_are_there_lose_nothing(roots: Roots) -> None:
     assert found["environment of other users"].detail == "tried on process 77"
 
 
+def test_kubelet_is_looked_for_where_the_source_of_jobs_does() -> None:
+    """A kubelet may have its directory elsewhere."""
+    elsewhere = Settings.model_validate({"jobs": {"kubernetes": {"socket": "/data/kubelet.sock"}}})
+
+    assert Path("/data/kubelet.sock") == Roots.of(elsewhere).pod_resources
+    assert rights.POD_RESOURCES == Roots.of(Settings()).pod_resources
+
+
 def test_what_a_node_does_not_have_is_absent_and_no_loss(tmp_path: Path) -> None:
     """A CPU node is not told to install a driver."""
     (tmp_path / "proc").mkdir()

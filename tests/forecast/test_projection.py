@@ -138,3 +138,21 @@ def test_a_campaigns_wall_time_ends_with_its_last_job() -> None:
     forecast = project_span(evidence(used=3600.0), [START + 5000, START + 9000], START)
 
     assert {MEDIAN: 9000.0} == forecast.quantiles
+
+
+def test_what_earlier_attempts_used_is_spent() -> None:
+    """Half of this attempt's own part is done with 1 h; the 2 h of the attempts before come on top, once."""
+    resumed = replace(evidence(used=10_800.0, progress=report(800, first=600)), before=7200.0)
+
+    forecast = project(resumed, START + 3600)
+
+    assert {MEDIAN: pytest.approx(7200.0 + 7200.0)} == forecast.quantiles
+    assert forecast.basis.endswith("earlier attempts included")
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.integers(0, 1000))
+def test_a_projection_is_never_below_what_all_attempts_used(own: float, before: float, step: int) -> None:
+    """Whatever the progress of the latest one."""
+    total = project(replace(evidence(used=own + before, progress=report(step)), before=before), START)
+
+    assert all(value >= own + before - 1e-6 for value in total.quantiles.values())

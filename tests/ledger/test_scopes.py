@@ -1,21 +1,10 @@
-"""Attempts and their names; which declaration counts."""
+"""Which declaration counts."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from gpuwatch.ledger import scopes
 from gpuwatch.ledger.ledger import JournalEntry, JournalId
-from gpuwatch.ledger.scopes import TOLERANCE_SECONDS, Attempt, Sight
 from gpuwatch.model import Estimate, Scope
-
-sights = st.builds(
-    lambda start, length: Sight(start, float(start + length)), st.integers(0, 2000), st.integers(0, 300)
-)
 
 
 def entry(text: str, job_id: str | None = "run-1", time: float = 10.0, channel: str = "socket") -> JournalEntry:
@@ -28,74 +17,6 @@ def estimate(likely: float, at: float = 10.0, channel: str = "socket", quantity:
 
 def key(seq: int) -> JournalId:
     return JournalId("c", "n", "e", seq)
-
-
-@settings(max_examples=1000)
-@given(st.lists(sights, max_size=8), st.randoms())
-def test_attempts_are_a_partition_that_order_does_not_change(given_sights: list[Sight], random: object) -> None:
-    """Every sight is in one attempt, the attempts are apart by more than the tolerance."""
-    shuffled = list(given_sights)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-
-    found = scopes.attempts("c", "j", shuffled)
-
-    assert scopes.attempts("c", "j", given_sights) == found
-    starts = [start for attempt in found for start in attempt.starts]
-    assert sorted({sight.started for sight in given_sights}) == sorted(starts)
-    gaps = [later.started - before.last_seen for before, later in pairwise(found)]
-    assert all(gap > TOLERANCE_SECONDS for gap in gaps)
-
-
-@settings(max_examples=500)
-@given(st.lists(sights, min_size=1, max_size=8))
-def test_seeing_more_never_splits_an_attempt(given_sights: list[Sight]) -> None:
-    """A later delivery may join attempts, but what was one stays one."""
-    before = scopes.attempts("c", "j", given_sights[:-1])
-    after = scopes.attempts("c", "j", given_sights)
-
-    assert all(any(old.starts <= new.starts for new in after) for old in before)
-
-
-def test_nodes_that_start_together_are_one_attempt() -> None:
-    """A job of two nodes, the second a few seconds later, touching only through the tolerance."""
-    found = scopes.attempts("c", "j", [Sight(100, 130.0), Sight(150, 900.0)])
-
-    assert [Attempt("c", "j", frozenset({100, 150}), 100, 900.0)] == list(found)
-
-
-def test_a_job_id_used_again_is_another_attempt() -> None:
-    """A requeue after two minutes."""
-    found = scopes.attempts("c", "j", [Sight(100, 200.0), Sight(320, 400.0)])
-
-    assert [100, 320] == [attempt.started for attempt in found]
-
-
-def test_the_first_attempt_has_the_job_id_for_a_name() -> None:
-    """Later ones carry when they began."""
-    found = scopes.attempts("c", "j", [Sight(100, 200.0), Sight(900, 950.0)])
-
-    assert ["j", "j@900"] == list(scopes.names(found).values())
-
-
-def test_names_are_never_given_twice() -> None:
-    """Not even to two clusters' jobs that began in the same second."""
-    clusters = [scopes.attempts(name, "j", [Sight(100, 200.0)])[0] for name in ("a", "b", "c")]
-
-    assert ["j", "j@100", "j@100@c"] == list(scopes.names(clusters).values())
-
-
-@pytest.mark.parametrize(
-    ("started", "time", "expected"),
-    [(900, 0.0, 900), (0, 150.0, 100), (0, 50.0, 100), (0, 500.0, 900), (0, 5000.0, 900), (77, 150.0, 100)],
-)
-def test_what_is_said_belongs_to_the_attempt_running_or_next(started: int, time: float, expected: int) -> None:
-    """By its start where it has one, else by time."""
-    found = scopes.attempts("c", "j", [Sight(100, 200.0), Sight(900, 950.0)])
-
-    attempt = scopes.attempt_at(found, started, time)
-
-    assert attempt is not None
-    assert expected == attempt.started
 
 
 def test_the_latest_of_a_rank_counts() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
 from gpuwatch.errors import ConfigurationError, Unavailable
-from gpuwatch.ledger import tables, writing
+from gpuwatch.ledger import record_store, tables, writing
 from gpuwatch.ledger.ledger import (
     Book,
     CounterId,
@@ -29,6 +29,7 @@ from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.store import Store, open_store, open_to_read, path_of
 from gpuwatch.model import Progress
 from gpuwatch.usage.base import Delivery
+from tests.ledger.batch import record
 from tests.ledger.deliveries import ORIGIN, T0, declared, delivery, progress, row
 from tests.ledger.lives import streams
 
@@ -170,8 +171,41 @@ def test_a_ledger_of_a_newer_version_is_refused(store: Store) -> None:
     store.close()
 
     for opening in (open_store, open_to_read):
-        with pytest.raises(ConfigurationError, match="schema version 2"):
+        with pytest.raises(ConfigurationError, match=f"schema version {tables.SCHEMA_VERSION + 1}"):
             opening(str(store.path))
+
+
+def of_version_1(store: Store) -> None:
+    """Make the ledger what the first schema was: the same without what a batch system tells."""
+    with store.writing() as connection:
+        for table in (tables.records, tables.grants, tables.polls):
+            table.drop(connection)
+        connection.execute(tables.schema_version.update().values(version=1))
+    store.close()
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(store: Store) -> None:
+    """Opened by accounting; every row is kept, and records can be posted."""
+    post(store, [delivery([row()], [declared("device-hours=1")], [progress(5)])])
+    before = book_in(store, "default")
+    of_version_1(store)
+
+    again = open_store(str(store.path))
+
+    with again.writing() as connection:
+        version = connection.scalar(select(tables.schema_version.c.version))
+        posted = record_store.post_records(connection, [record()])
+    assert (tables.SCHEMA_VERSION, 1) == (version, posted.changed)
+    assert before == book_in(again, "default")
+    again.close()
+
+
+def test_a_reader_of_the_first_version_says_what_to_do(store: Store) -> None:
+    """It may not change the file, and does not read half of it."""
+    of_version_1(store)
+
+    with pytest.raises(Unavailable, match="schema version 1; start this gpuwatch's accounting on it first"):
+        open_to_read(str(store.path))
 
 
 @pytest.mark.parametrize("content", [b"garbage" * 1000, b"SQLite format 3\x00" + b"\xff" * 8000])
