@@ -31,7 +31,8 @@ def _command(name: str, command: Any) -> str:
     help_text = re.sub(r"\n[ \t]+", "\n", (command.help or "").strip()).replace("\b", "")
     rows = [row for parameter in command.params if (row := _row(parameter))]
     table = "\n| option | meaning |\n|---|---|\n" + "\n".join(rows) + "\n" if rows else ""
-    return f"\n## `gpuwatch {name}`\n\n{help_text}\n{table}"
+    parts = "".join(_command(f"{name} {part}", each) for part, each in getattr(command, "commands", {}).items())
+    return f"\n## `gpuwatch {name}`\n\n{help_text}\n{table}{parts}"
 
 
 def _row(parameter: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -22,11 +22,13 @@ COMMANDS = {
     "progress": "gpuwatch.cli.progress:progress",
     "jobs": "gpuwatch.cli.jobs:jobs",
     "show": "gpuwatch.cli.jobs:show",
+    "budget": "gpuwatch.cli.budget:budget",
+    "import": "gpuwatch.cli.imports:imports",
     "replay": "gpuwatch.cli.replay:replay",
     "metrics": "gpuwatch.cli.metrics:metrics",
     "check": "gpuwatch.cli.check:check",
 }
-"""Every command and the function it is; a module is imported only when its command is asked for."""
+"""Every command and the function or group it is; a module is imported only when its command is asked for."""
 
 USAGE = 64
 # What follows the command of `run` belongs to that command, options and all.
@@ -47,10 +49,9 @@ def _gpuwatch(
     """What deep learning costs, told while the job runs: device-hours, energy, and where they will end."""
 
 
-def _load(target: str) -> Callable[..., Any]:
-    module, _, function = target.partition(":")
-    loaded: Callable[..., Any] = getattr(import_module(module), function)
-    return loaded
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
 
 
 def application(names: Sequence[str] = tuple(COMMANDS)) -> typer.Typer:
@@ -64,7 +65,11 @@ def application(names: Sequence[str] = tuple(COMMANDS)) -> typer.Typer:
     )
     app.callback()(_gpuwatch)
     for name in names:
-        app.command(name, context_settings=_CONTEXT.get(name))(_load(COMMANDS[name]))
+        loaded = _load(COMMANDS[name])
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=name)
+        else:
+            app.command(name, context_settings=_CONTEXT.get(name))(loaded)
     return app
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 
 DAYS = 7.0
 
+
+class By(StrEnum):
+    """What device-hours are added up by."""
+
+    DAY = "day"
+    MONTH = "month"
+    USER = "user"
+    ACCOUNT = "account"
+    PARTITION = "partition"
+    CAMPAIGN = "campaign"
+
+
 LedgerOption = Annotated[
     str | None,
     typer.Option(
@@ -31,6 +44,20 @@ LedgerOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ByOption = Annotated[
+    By | None, typer.Option(help="Add up device-hours and CPU-hours by this, instead of listing jobs.")
+]
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="TIME", help="With --by: only from this day, month or time on.")
+]
+ToOption = Annotated[
+    str | None,
+    typer.Option("--to", metavar="TIME", help="With --by: only before this day, month or time (default: now)."),
+]
+ZoneOption = Annotated[
+    str, typer.Option(metavar="ZONE", help="With --by: whose midnight divides days, as in Europe/Berlin.")
+]
+CsvOption = Annotated[bool, typer.Option("--csv", help="With --by: print CSV.")]
 
 
 def jobs(
@@ -38,14 +65,39 @@ def jobs(
     days: Annotated[float, typer.Option(min=0, help="Jobs seen in so many days.")] = DAYS,
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
+    by: ByOption = None,
+    since: FromOption = None,
+    until: ToOption = None,
+    timezone: ZoneOption = "UTC",
+    as_csv: CsvOption = False,
 ) -> None:
-    """List jobs: what each one used, declared, and is projected to need. The latest come first."""
-    with _opened(ledger, config_file) as connection:
+    """List jobs: what each one used, declared, and is projected to need. The latest come first.
+
+    With --by: how much was allocated by day, user and so on; what was held where no batch system says it.
+    """
+    if by is not None:
+        from gpuwatch.cli.periods import Asked, print_groups
+
+        if days != DAYS:
+            raise typer.BadParameter("is for the list; with --by write --from", param_hint="--days")
+        asked = Asked.of(by.value, since, until, timezone, time.time())
+        with opened(ledger, config_file) as connection:
+            print_groups(connection, asked, as_json, as_csv)
+        return
+    _only_with_by(since=since, to=until, csv=as_csv, timezone=timezone != "UTC")
+    with opened(ledger, config_file) as connection:
         views = _recent(connection, days)
     if as_json:
         print(_compact([view.document() for view in views]))
     else:
         _print_table(views)
+
+
+def _only_with_by(**given: object) -> None:
+    for name, value in given.items():
+        if value:
+            option = "--from" if name == "since" else f"--{name}"
+            raise typer.BadParameter("needs --by", param_hint=option)
 
 
 def show(
@@ -59,7 +111,7 @@ def show(
     from gpuwatch.ledger import alert_store
 
     now = time.time()
-    with _opened(ledger, config_file) as connection:
+    with opened(ledger, config_file) as connection:
         views = views_named(connection, job, now)
         if not views:
             raise Unavailable(f"job {job!r}: not in the ledger; `gpuwatch jobs` lists what is")
@@ -74,7 +126,7 @@ def show(
 
 def print_jobs(ledger: str) -> None:
     """Print the table of recent jobs of a ledger."""
-    with _opened(ledger, None) as connection:
+    with opened(ledger, None) as connection:
         views = _recent(connection, DAYS)
     _print_table(views)
 
@@ -87,11 +139,12 @@ def _recent(connection: Connection, days: float) -> list[JobView]:
 
 
 @contextmanager
-def _opened(ledger: str | None, config_file: Path | None) -> Iterator[Connection]:
+def opened(ledger: str | None, config_file: Path | None) -> Iterator[Connection]:
+    """One view of the ledger that is named, else of the configured one, else of this user's `gpuwatch up`."""
     from gpuwatch import config
     from gpuwatch.ledger.store import open_to_read
 
-    store = open_to_read(ledger or _usual(config.load(config_file)))
+    store = open_to_read(ledger or usual_ledger(config.load(config_file)))
     try:
         with store.reading() as connection:
             yield connection
@@ -99,7 +152,7 @@ def _opened(ledger: str | None, config_file: Path | None) -> Iterator[Connection
         store.close()
 
 
-def _usual(settings: Settings) -> str:
+def usual_ledger(settings: Settings) -> str:
     """The configured ledger; where nothing is configured, that of this user's `gpuwatch up`, if there is one."""
     own = own_directory() / "ledger.db"
     return ledger_in(own.parent) if not settings.files and own.exists() else settings.accounting.ledger

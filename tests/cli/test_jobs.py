@@ -16,8 +16,11 @@ from gpuwatch.accounting.accountant import Accountant
 from gpuwatch.accounting.alerts import Policy
 from gpuwatch.cli.jobs import aligned, jobs, print_jobs, show
 from gpuwatch.errors import Unavailable
+from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.store import open_store
+from gpuwatch.schedulers.base import Live
 from tests.accounting.fakes import FakeNotifier, FakeSource
+from tests.ledger.batch import record, running
 from tests.ledger.deliveries import declared, delivery, progress, row, run_ended, run_started
 
 NOW = time.time()
@@ -217,3 +220,80 @@ def test_the_ledger_of_ones_own_up_is_found(
     found = capsys.readouterr().out
     jobs(ledger)
     assert capsys.readouterr().out == found
+
+
+@pytest.fixture
+def requeued(tmp_path: Path) -> str:
+    """A batch job of two attempts, the second on one device that an agent sees, and a job without an agent."""
+    store = open_store(str(tmp_path / "batch.db"))
+    first = record(
+        started=NOW - 900.0, ended=NOW - 600.0, submitted=START - 900, state="NODE_FAIL", rule="generic"
+    )
+    second = running(
+        started=NOW - 100.0, seen=NOW, submitted=int(NOW - 600), rule="generic", restarts=1,
+        doubt="the indices count 1", live=Live(NOW, "gpuwatch: device-hours=2"), display="7_1",
+    )  # fmt: skip
+    other = record(
+        "8", started=NOW - 900.0, ended=NOW - 300.0, submitted=START - 900, state="TIMEOUT", exit_code=1,
+        live=Live(NOW - 300.0, devices=2.0, indices={"gw1": (0, 3)}),
+    )  # fmt: skip
+    with store.writing() as connection:
+        post_records(connection, [first, second, other])
+    source = FakeSource([delivery([row("7", started=START, last_seen=NOW)], now=NOW)])
+    Accountant(store, {"fake": source}, {}, Policy(0.1, 0.0)).run_pass(NOW)
+    store.close()
+    return f"sqlite:///{store.path}"
+
+
+def test_a_batch_job_is_listed_with_what_it_is_charged(requeued: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the id that its users know, all attempts in one line, with the batch system's word for its end."""
+    jobs(ledger=requeued)
+
+    rows = [line.split() for line in printed(capsys).splitlines()[1:]]
+    assert ["7_1", "train", "running", "0.22"] == rows[0][:4]
+    assert ["8", "train", "timeout", "(1)", "0.33"] == rows[1][:5]
+
+
+def test_a_batch_job_shows_its_attempts(requeued: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was allocated beside what was held, attempt by attempt; the limit is no estimate."""
+    show("7_1", ledger=requeued)
+
+    text = printed(capsys)
+    for expected in (
+        "user ada, account ml, partition gpu",
+        "allocated  0.22 device-hours, 2 devices by gres/gpu",
+        "but the indices count 1",
+        "time limit 2 h: a ceiling, not an estimate",
+        "attempt 1: ",
+        "0.17 device-hours, node_fail",
+        "attempt 2: ",
+        "2 device-hours, ",
+    ):
+        assert expected in text
+
+
+def test_a_batch_job_as_json(requeued: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Base units; what the batch system does not say is null."""
+    show("7", ledger=requeued, as_json=True)
+
+    told = document(capsys)
+    assert ("7", "7_1", "ada", "ml", "gpu", None, 7200.0, 2.0, "generic") == tuple(
+        told[key]
+        for key in (
+            "job", "display", "user", "account", "partition", "qos", "limit_seconds", "device_count",
+            "device_count_rule",
+        )
+    )  # fmt: skip
+    assert pytest.approx(800.0, abs=0.01) == told["allocated_device_seconds"]
+    assert ["NODE_FAIL", "RUNNING"] == [attempt["outcome"] for attempt in told["attempts"]]
+
+
+def test_devices_that_no_agent_saw_are_told_by_their_indices(
+    requeued: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which they were on their node, by the batch system's count."""
+    show("8", ledger=requeued)
+    assert "indices gw1: 0, 3" in printed(capsys)
+
+    show("8", ledger=requeued, as_json=True)
+    assert {"gw1": [0, 3]} == document(capsys)["device_indices"]

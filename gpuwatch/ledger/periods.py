@@ -1,0 +1,178 @@
+"""What was allocated, by day, month or whose it was: apportioned at local midnight, clipped to the time asked for.
+
+Pure. Device-seconds of any groups add up to those of the whole, whatever the groups.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, tzinfo
+from typing import Literal
+
+By = Literal["day", "month", "user", "account", "partition", "campaign"]
+BY: tuple[By, ...] = ("day", "month", "user", "account", "partition", "campaign")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """So many devices and CPUs of one job, held from `begins` to `ends` (Unix seconds); None: not known."""
+
+    job: tuple[str, str]
+    begins: float
+    ends: float
+    devices: float | None
+    cpus: float | None = None
+    user: str | None = None
+    account: str | None = None
+    partition: str | None = None
+    campaign: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One group: what is known of it in seconds, None where nothing is, of how many distinct jobs.
+
+    `unknown_jobs` are those whose devices nobody told: they are in `jobs`, and not in `device_seconds`.
+    """
+
+    name: str | None
+    device_seconds: float | None
+    cpu_seconds: float | None
+    jobs: int
+    unknown_jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """All groups, and everything together; a job that is in several groups counts once in `total`."""
+
+    rows: tuple[Row, ...]
+    total: Row
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Adds up one group."""
+
+    device_seconds: float | None = None
+    cpu_seconds: float | None = None
+    jobs: set[tuple[str, str]] = field(default_factory=set)
+    known: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, span: Span, seconds: float) -> None:
+        self.jobs.add(span.job)
+        if span.devices is not None:
+            self.device_seconds = (self.device_seconds or 0.0) + span.devices * seconds
+            self.known.add(span.job)
+        if span.cpus is not None:
+            self.cpu_seconds = (self.cpu_seconds or 0.0) + span.cpus * seconds
+
+    def row(self, name: str | None) -> Row:
+        jobs = len(self.jobs)
+        return Row(name, self.device_seconds, self.cpu_seconds, jobs, jobs - len(self.known))
+
+
+class Calendar:
+    """Days or months of a time zone. A day has 23 or 25 hours where the clocks are changed."""
+
+    def __init__(self, by: Literal["day", "month"], zone: tzinfo) -> None:
+        self._following = _next_day if by == "day" else _next_month
+        self._shown = str if by == "day" else _month
+        self._whole = _same if by == "day" else _first_of_month
+        self._zone = zone
+        self._days: list[date] = []
+        self._starts: list[float] = []
+
+    def parts(self, begins: float, ends: float) -> Iterator[tuple[str, float]]:
+        """The names of the days or months from `begins` to `ends`, each with its seconds of that time."""
+        self._cover(begins, ends)
+        place = bisect_right(self._starts, begins) - 1
+        while begins < ends:
+            upto = min(ends, self._starts[place + 1])
+            if upto > begins:
+                yield self._shown(self._days[place]), upto - begins
+            begins, place = upto, place + 1
+
+    def _cover(self, begins: float, ends: float) -> None:
+        """Know every start from before `begins` until after `ends`."""
+        if not self._starts or begins < self._starts[0]:
+            first = self._whole(datetime.fromtimestamp(begins, self._zone).date())
+            days, last = [first], self._days[0] if self._days else first
+            while days[-1] < last:
+                days.append(self._following(days[-1]))
+            new = days[:-1] if self._days else days
+            self._days = new + self._days
+            self._starts = [midnight(day, self._zone) for day in new] + self._starts
+        while self._starts[-1] <= ends:
+            self._days.append(self._following(self._days[-1]))
+            self._starts.append(midnight(self._days[-1], self._zone))
+
+
+def midnight(day: date, zone: tzinfo) -> float:
+    """When a day begins in a time zone, Unix seconds. Some zones skip midnight on a day, or have it twice."""
+    either = (datetime(day.year, day.month, day.day, tzinfo=zone, fold=fold) for fold in (0, 1))
+    return max(each.timestamp() for each in either)
+
+
+def grouped(
+    spans: Iterable[Span], by: By, zone: tzinfo, begins: float = float("-inf"), ends: float = float("inf")
+) -> Grouped:
+    """The spans by group, as far as they lie in [begins, ends); days and months in order, others by size."""
+    parts = _parts(by, zone)
+    sums: dict[str | None, _Sum] = {}
+    total = _Sum()
+    for span in spans:
+        first, last = max(begins, span.begins), min(ends, span.ends)
+        if last <= first:
+            continue
+        total.add(span, last - first)
+        for name, seconds in parts(span, first, last):
+            sums.setdefault(name, _Sum()).add(span, seconds)
+    rows = [each.row(name) for name, each in sums.items()]
+    return Grouped(tuple(sorted(rows, key=_in_time if by in ("day", "month") else _most_first)), total.row(None))
+
+
+def _parts(by: By, zone: tzinfo) -> Callable[[Span, float, float], Iterable[tuple[str | None, float]]]:
+    if by == "day" or by == "month":
+        calendar = Calendar(by, zone)
+        return lambda _span, first, last: calendar.parts(first, last)
+    name_of = _NAMES[by]
+    return lambda span, first, last: ((name_of(span) or None, last - first),)
+
+
+_NAMES: Mapping[str, Callable[[Span], str | None]] = {
+    "user": lambda span: span.user,
+    "account": lambda span: span.account,
+    "partition": lambda span: span.partition,
+    "campaign": lambda span: span.campaign,
+}
+
+
+def _in_time(row: Row) -> str:
+    return row.name or ""
+
+
+def _most_first(row: Row) -> tuple[float, float, str]:
+    return -(row.device_seconds or 0.0), -(row.cpu_seconds or 0.0), row.name or ""
+
+
+def _next_day(day: date) -> date:
+    return day + timedelta(days=1)
+
+
+def _next_month(day: date) -> date:
+    return _first_of_month(day.replace(day=28) + timedelta(days=4))
+
+
+def _first_of_month(day: date) -> date:
+    return day.replace(day=1)
+
+
+def _same(day: date) -> date:
+    return day
+
+
+def _month(day: date) -> str:
+    return f"{day:%Y-%m}"
