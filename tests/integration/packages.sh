@@ -1,6 +1,6 @@
 #!/bin/sh
-# Gets what the integration tests drive (Prometheus, promtool, systemd-analyze) where the machine does not have
-# it: Debian packages, downloaded and unpacked into .cache/debian/root. Nothing is installed and no service is
+# Gets what the integration tests drive (Prometheus, promtool, systemd-analyze, Slurm) where the machine does not
+# have it: Debian packages, downloaded and unpacked into .cache/debian/root. Nothing is installed and no service is
 # started. Never fails: what cannot be had is said on one line, and its tests are skipped with the reason.
 set -u
 
@@ -14,7 +14,9 @@ say() {
 }
 
 have() {
-    command -v "$1" >/dev/null 2>&1 || [ -x "$root/usr/bin/$1" ] || [ -x "$root/bin/$1" ]
+    command -v "$1" >/dev/null 2>&1 && return 0
+    for folder in usr/bin bin usr/sbin sbin; do [ -x "$root/$folder/$1" ] && return 0; done
+    return 1
 }
 
 apt() {
@@ -84,4 +86,7 @@ need() {
 need prometheus prometheus
 need promtool prometheus
 need systemd-analyze systemd libsystemd-shared
+need munged munge libmunge2
+need mariadbd mariadb-server-core libmariadb3
+need slurmd-wlm slurmd slurmctld slurmdbd slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin
 exit 0

@@ -13,7 +13,7 @@ import pytest
 from tests.integration.debian import REPOSITORY
 
 TOOLS = ("sh", "sed", "grep", "sort", "find", "touch", "mkdir", "rm", "timeout", "id", "dirname", "tail", "chmod")
-WANTED = ["prometheus", "promtool", "systemd-analyze"]
+WANTED = ["prometheus", "promtool", "systemd-analyze", "munged", "mariadbd", "slurmd-wlm"]
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def machine(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-UNPACKS = """
+UNPACKS = f"""
 for root do :; done
 mkdir -p "$root/usr/bin"
-for each in prometheus promtool systemd-analyze; do
+for each in {" ".join(WANTED)}; do
     echo > "$root/usr/bin/$each"
     chmod +x "$root/usr/bin/$each"
 done
@@ -61,7 +61,9 @@ done
 
 def test_machine_that_has_everything_is_left_alone(machine: Callable[..., str]) -> None:
     """Nothing is fetched, nothing said."""
-    assert "" == machine(prometheus="", promtool="", systemd_analyze="", apt_get='echo > "$TOUCHED"')
+    there = {name.replace("-", "_"): "" for name in WANTED}
+
+    assert "" == machine(**there, apt_get='echo > "$TOUCHED"')
 
 
 def test_machine_without_apt_is_told_what_is_skipped(machine: Callable[..., str]) -> None:
@@ -83,7 +85,7 @@ def test_unreachable_archive_is_asked_once_and_its_reason_told(
 
     asked = (tmp_path / "touched").read_text()
     assert "packages: no prometheus; its tests will be skipped: E: archive is down" == said[0]
-    assert ["packages: no promtool either", "packages: no systemd-analyze either"] == said[1:]
+    assert [f"packages: no {name} either" for name in WANTED[1:]] == said[1:]
     assert asked.count(" download ") == (2 if os.geteuid() == 0 else 1)
     assert " install " not in asked
 

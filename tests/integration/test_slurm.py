@@ -1,0 +1,410 @@
+"""A real Slurm, two real agents and a real accounting: the ledger's device-hours are those of sacct.
+
+Real are Slurm with its database and its control groups (version 1), the prolog and epilog of deploy/slurm/, the
+agents and accounting; the GPUs are device files without a driver, and what NVML says of them is a fake's. The
+agent of the first node is told by the prolog, that of the second finds jobs by their control groups, the third
+node has none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select
+
+from gpuwatch.cli.job_views import views_since
+from gpuwatch.ledger import tables
+from gpuwatch.ledger.record_store import records_of
+from gpuwatch.ledger.store import open_to_read
+from gpuwatch.schedulers.base import Record
+from tests.cli.command import environment, gpuwatch, start
+from tests.fake_nvml import FakeNvml, compiler
+from tests.faults.running import Node
+from tests.integration.debian import stop, wait_until
+from tests.integration.slurm import GPUS, Slurm, missing
+
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slurm")]
+
+COMMANDS = ("sacct", "sacctmgr", "scontrol", "sreport", "squeue", "sshare")
+MIB = 1 << 20
+SECONDS_TO_SETTLE = 30.0
+HELD_SECONDS = 2.0
+"""How far a node's view may be from Slurm's for each device and attempt: Slurm counts whole seconds between two
+decisions of its controller, a node sees the job from the prolog until its last process is gone."""
+
+AGENT = """\
+jobs = ["slurm"]
+[site]
+cluster = "gwtest"
+node = "{node}"
+[jobs.slurm]
+map_directory = "{maps}"
+contain = {contain}
+"""
+
+ACCOUNTING = """\
+[site]
+cluster = "gwtest"
+[accounting]
+listen = "127.0.0.1:0"
+ledger = "sqlite:///{ledger}"
+interval_seconds = 1.0
+schedulers = ["slurm"]
+[usage.agents]
+urls = {urls}
+[schedulers.slurm]
+{commands}
+timeout_seconds = 5.0
+retry_seconds = 1.0
+"""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A line of sacct: one submission of a job that has ended."""
+
+    state: str
+    devices: int
+    cpus: int
+    seconds: int
+
+    @property
+    def device_seconds(self) -> int:
+        """What it is charged."""
+        return self.devices * self.seconds
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Slurm, the agents of its first two nodes, and accounting's ledger and log."""
+
+    slurm: Slurm
+    agents: tuple[Node, ...]
+    ledger: Path
+    log: Path
+
+    def driver(self, node: int) -> FakeNvml:
+        """What the agent of a node takes for NVML."""
+        fake = self.agents[node].fake
+        assert fake is not None
+        return fake
+
+    def attempts(self) -> dict[str, list[Attempt]]:
+        """What sacct says of each job that ended, by raw id."""
+        fields = "--format=JobIDRaw,State,AllocTRES,AllocCPUS,ElapsedRaw,End"
+        found = defaultdict(list)
+        for line in self.slurm.says("sacct", "-naDXP", fields).splitlines():
+            job, state, resources, cpus, seconds, end = line.split("|")
+            devices = re.search(r"gres/gpu=(\d+)", resources)
+            if end != "Unknown":
+                count = int(devices[1]) if devices else 0
+                found[job].append(Attempt(state.split()[0], count, int(cpus), int(seconds)))
+        return dict(found)
+
+    def says(self, *command: str) -> Any:
+        """What a command of ours says of the ledger, out of JSON."""
+        done = gpuwatch(*command, "--json", "--ledger", str(self.ledger))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """The ledger as it is now."""
+        store = open_to_read(f"sqlite:///{self.ledger}")
+        try:
+            with store.reading() as connection:
+                yield connection
+        finally:
+            store.close()
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """What the ledger says of each job with devices, by raw id."""
+        now = time.time()
+        with self.reading() as connection:
+            return {view.job.job_id: view.document() for view in views_since(connection, now - 3600.0, now)}
+
+    def records(self, *jobs: str) -> dict[str, list[Record]]:
+        """What the ledger was told of jobs by Slurm, by raw id."""
+        with self.reading() as connection:
+            return {job: found for (_, job), found in records_of(connection, jobs).items()}
+
+    def held(self) -> set[str]:
+        """The jobs that hold devices as far as the nodes told."""
+        with self.reading() as connection:
+            return set(connection.scalars(select(tables.held.c.job_id).where(tables.held.c.open)))
+
+    def settled(self, *jobs: str) -> Outcome:
+        """What is known once the ledger knows from Slurm and the nodes that these and all other jobs ended."""
+        known: dict[str, list[Attempt]] = {}
+
+        def ended() -> bool:
+            known.update(self.attempts())
+            told = self.records(*known)
+            over = {job for job, found in told.items() if all(each.facts.ended is not None for each in found)}
+            return known.keys() == over >= {*jobs} and not self.held()
+
+        try:
+            wait_until(ended, SECONDS_TO_SETTLE, "all jobs have ended in the ledger", 0.5)
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}: {known}; {self.jobs()}; {self.log.read_text()[-2000:]}") from exc
+        return Outcome(known, self.jobs())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The same jobs by Slurm's word, and by the ledger's."""
+
+    attempts: dict[str, list[Attempt]]
+    jobs: dict[str, dict[str, Any]]
+
+    def allocated(self) -> dict[str, int]:
+        """Device-seconds of every job that had devices, by Slurm's word."""
+        found = {job: sum(each.device_seconds for each in known) for job, known in self.attempts.items()}
+        return {job: seconds for job, seconds in found.items() if seconds}
+
+    def held_otherwise(self, *jobs: str) -> dict[str, tuple[float, int]]:
+        """The jobs of which nodes saw something else than Slurm says, with both."""
+        allocated = self.allocated()
+        slack = {job: HELD_SECONDS * sum(each.devices for each in self.attempts[job]) for job in jobs}
+        held = {job: self.jobs[job]["held_device_seconds"] for job in jobs}
+        return {job: (held[job], allocated[job]) for job in jobs if abs(held[job] - allocated[job]) > slack[job]}
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """A running Slurm whose nodes are named for this run alone."""
+    if why := missing():
+        pytest.skip(f"no Slurm here: {why}")
+    with Slurm(tmp_path_factory.mktemp("slurm"), f"gw{os.getpid():x}n") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def cluster(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Agents and accounting beside the Slurm."""
+    if compiler() is None:
+        pytest.skip("the fake driver is C, and there is no C compiler")
+    agents: list[Node] = []
+    accounting = None
+    folder = tmp_path_factory.mktemp("accounting")
+    try:
+        for number in range(2):
+            agents.append(_agent(slurm, number, tmp_path_factory.mktemp("agent")))
+        ledger, log = folder / "ledger.db", folder / "log"
+        urls = json.dumps([agent.url for agent in agents])
+        commands = "\n".join(f'{name} = "{slurm.folder / "bin" / name}"' for name in COMMANDS)
+        configuration = folder / "gpuwatch.toml"
+        configuration.write_text(ACCOUNTING.format(ledger=ledger, urls=urls, commands=commands))
+        with log.open("wb") as file:
+            arguments = ("accounting", "--config", str(configuration))
+            accounting = start(*arguments, env=environment(), stdout=file, stderr=subprocess.STDOUT)
+        wait_until(ledger.exists, SECONDS_TO_SETTLE, f"accounting has a ledger: {log.read_text()}")
+        yield Cluster(slurm, tuple(agents), ledger, log)
+    finally:
+        if accounting is not None:
+            stop(accounting)
+        for agent in agents:
+            agent.close()
+
+
+def _agent(slurm: Slurm, number: int, folder: Path) -> Node:
+    fake = FakeNvml(folder / "nvml", GPUS, latency_seconds=0.0)
+    for index, device in enumerate(fake.devices):
+        device.uuid = f"GPU-{number:08x}-0000-0000-0000-{index:012x}"
+        device.power_watts = 80.0
+    told_by_prolog = number == 0 or not slurm.controls_devices
+    maps = slurm.maps if told_by_prolog else folder / "maps"
+    contain = json.dumps(slurm.controls_devices)
+    return Node(folder, fake, more=AGENT.format(node=slurm.nodes[number], maps=maps, contain=contain))
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day of the cluster: its jobs by name, what became of them, and hours by user when it was over."""
+
+    jobs: dict[str, str]
+    outcome: Outcome
+    users: list[dict[str, Any]]
+
+
+def _holds(cluster: Cluster, job: str) -> bool:
+    """Whether a node saw it hold its device for longer than Slurm's clock rounds to nothing."""
+    known = cluster.jobs().get(job)
+    return known is not None and known["held_device_seconds"] > 1.0
+
+
+def _indices(cluster: Cluster, job: str) -> dict[str, tuple[int, ...]]:
+    return {
+        node: indices
+        for record in cluster.records(job).get(job, ())
+        if record.live is not None
+        for node, indices in record.live.indices.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def day(cluster: Cluster) -> Day:
+    """A requeue, an array, a cancelled job, an idle holder, one where no agent is, and some without GPUs."""
+    slurm = cluster.slurm
+    first, second, third = (f"--nodelist={node}" for node in slurm.nodes)
+    again = '[ "$SLURM_RESTART_COUNT" ] && exec sleep 2; sleep 60'
+    jobs = {
+        "busy": slurm.submit("sleep 4", "--gres=gpu:2", first),
+        "idle": slurm.submit("sleep 6", "--gres=gpu:1", first),
+        "requeued": slurm.submit(again, "--requeue", "--gres=gpu:1", first),
+        "array": slurm.submit("sleep 3", "--gres=gpu:1", "--array=0-2", second),
+        "cancelled": slurm.submit("sleep 60", "--gres=gpu:1", second),
+        "distant": slurm.submit("sleep 60", "--gres=gpu:2", third),
+        "cpus": slurm.submit("sleep 2", "--cpus-per-task=2", third),
+        "never": slurm.submit("sleep 2", "--gres=gpu:4", third),
+    }
+    for name in ("busy", "idle", "requeued", "cancelled", "distant"):
+        slurm.wait_for(jobs[name], "RUNNING")
+    device = cluster.driver(0).devices[0]
+    device.load(0.9)
+    device.processes((slurm.processes(jobs["busy"], slurm.nodes[0])[-1], 100 * MIB))
+    slurm.says("scancel", jobs["never"])
+    stopped = [jobs[name] for name in ("requeued", "cancelled")]
+    wait_until(lambda: all(_holds(cluster, job) for job in stopped), SECONDS_TO_SETTLE, f"{stopped} hold devices")
+    distant = jobs["distant"]
+    wait_until(lambda: _indices(cluster, distant), SECONDS_TO_SETTLE, "the ledger knows the distant devices")
+    slurm.says("scontrol", "requeue", jobs["requeued"])
+    slurm.says("scancel", jobs["cancelled"])
+    slurm.says("scancel", jobs["distant"])
+    wait_until(lambda: not slurm.states(), SECONDS_TO_SETTLE, "all jobs are over")
+    outcome = cluster.settled(*jobs.values())
+    return Day(jobs, outcome, cluster.says("jobs", "--by", "user"))
+
+
+def test_allocated_device_seconds_are_those_of_sacct(day: Day) -> None:
+    """Elapsed times GPUs, over all submissions of a job, to the second."""
+    expected = day.outcome.allocated()
+    charged = {job: found["allocated_device_seconds"] for job, found in day.outcome.jobs.items()}
+
+    assert set(day.jobs.values()) - {day.jobs["cpus"], day.jobs["never"]} <= expected.keys()
+    assert expected == pytest.approx(charged, abs=1.0)
+
+
+def test_nodes_see_devices_held_for_as_long_as_they_are_allocated(cluster: Cluster, day: Day) -> None:
+    """By the prolog's word on the first node, by control groups on the second; the third node has no agent."""
+    seen = day.outcome.allocated().keys() - {day.jobs["distant"]}
+
+    assert {} == day.outcome.held_otherwise(*seen)
+    assert set(cluster.slurm.nodes[:2]) == {node for job in seen for node in day.outcome.jobs[job]["nodes"]}
+
+
+def test_requeued_job_is_one_job_with_two_attempts(day: Day) -> None:
+    """Slurm has two records of it; each is charged."""
+    job = day.jobs["requeued"]
+    first, second = day.outcome.jobs[job]["attempts"]
+
+    assert ["REQUEUED", "COMPLETED"] == [each.state for each in day.outcome.attempts[job]]
+    assert ["REQUEUED", "COMPLETED"] == [first["outcome"], second["outcome"]]
+
+
+def test_job_that_sleeps_on_its_device_holds_it_idle(day: Day) -> None:
+    """It has no process on the device."""
+    found = day.outcome.jobs[day.jobs["idle"]]
+
+    assert {"idle": pytest.approx(found["held_device_seconds"])} == found["state_seconds"]
+
+
+def test_devices_where_no_agent_is_are_known_by_their_indices(cluster: Cluster, day: Day) -> None:
+    """Slurm says which they were, while the job ran."""
+    assert {cluster.slurm.nodes[2]: (0, 1)} == _indices(cluster, day.jobs["distant"])
+
+
+def test_hours_by_user_are_those_of_all_jobs(day: Day) -> None:
+    """Device-hours, and CPU-hours of all jobs with and without devices."""
+    attempts = [each for found in day.outcome.attempts.values() for each in found]
+    (row,) = day.users
+
+    assert pytest.approx(sum(each.device_seconds for each in attempts)) == row["device_hours"] * 3600
+    assert pytest.approx(sum(each.cpus * each.seconds for each in attempts)) == row["cpu_hours"] * 3600
+
+
+def test_import_of_what_accounting_has_read_changes_nothing(cluster: Cluster, day: Day, tmp_path: Path) -> None:
+    """A file of sacct about the same jobs is no second allocation."""
+    file = tmp_path / "sacct.txt"
+    fields = "--format=JobIDRaw,JobID,User,Account,Partition,State,Submit,Start,End,AllocTRES,NodeList,AllocCPUS"
+    rows = cluster.slurm.says("sacct", "-aDXP", fields)
+    file.write_text(rows)
+    before = _allocated(cluster, day)
+    imported = cluster.says("import", "sacct", str(file), "--cluster", "gwtest")
+
+    assert (len(rows.splitlines()) - 1, 0) == (imported["taken"], imported["changed"])
+    assert before == _allocated(cluster, day)
+
+
+def _allocated(cluster: Cluster, day: Day) -> list[tuple[str, str, float, list[tuple[str, float]]]]:
+    """The day's jobs with what Slurm gave them, in all and by attempt; what nodes saw may still come in."""
+    return [
+        (
+            job["job_id"], job["outcome"], job["allocated_device_seconds"],
+            [(each["outcome"], each["allocated_device_seconds"]) for each in job["attempts"]],
+        )
+        for job in cluster.jobs().values() if job["job_id"] in day.jobs.values()
+    ]  # fmt: skip
+
+
+def test_nothing_is_lost_or_counted_twice_while_slurm_is_down(cluster: Cluster) -> None:
+    """The database goes away while jobs run, then the controller; jobs end without the one, and without both."""
+    slurm = cluster.slurm
+    first, second = (f"--nodelist={node}" for node in slurm.nodes[:2])
+    over = slurm.folder / "over"
+    long = slurm.submit(f"sleep 9; : > {over}", "--gres=gpu:2", first)
+    short = slurm.submit("sleep 2", "--gres=gpu:1", second)
+    for job in (long, short):
+        slurm.wait_for(job, "RUNNING")
+    wait_until(lambda: long in cluster.jobs(), SECONDS_TO_SETTLE, "the job is in the ledger")
+
+    slurm.stop("slurmdbd")
+    unseen = slurm.submit("sleep 1", "--gres=gpu:1", second)
+    for job in (short, unseen):
+        slurm.wait_for(job, "COMPLETED", "")
+    slurm.stop("slurmctld")
+    wait_until(over.exists, 30.0, "the job's script ends")
+    wait_until(lambda: "scheduler cannot be read" in cluster.log.read_text(), 30.0, "accounting says so")
+    slurm.start("slurmdbd")
+    slurm.start("slurmctld")
+
+    outcome = cluster.settled(long, short, unseen)
+    charged = {job: outcome.jobs[job]["allocated_device_seconds"] for job in (long, short, unseen)}
+    expected = {job: outcome.allocated()[job] for job in charged}
+    assert expected == pytest.approx(charged, abs=1.0)
+    assert [1, 1, 1] == [len(outcome.attempts[job]) for job in charged]
+    assert [1, 1, 1] == [len(outcome.jobs[job]["attempts"]) for job in charged]
+
+
+def test_lying_process_is_charged_to_the_job_of_its_control_group(cluster: Cluster) -> None:
+    """It claims another job's id, and all devices of the node: it gets what its own job was given."""
+    slurm = cluster.slurm
+    if not slurm.controls_devices:
+        pytest.skip("no control groups of version 1 here: the batch system cannot tell whose a process is")
+    node = f"--nodelist={slurm.nodes[1]}"
+    victim = slurm.submit("sleep 4", "--gres=gpu:1", node)
+    slurm.wait_for(victim, "RUNNING")
+    everything = "SLURM_JOB_GPUS=0,1,2,3 SLURM_STEP_GPUS=0,1,2,3 CUDA_VISIBLE_DEVICES=0,1,2,3"
+    refusals = slurm.folder / "refusals"
+    tries = f"for index in 0 1 2 3; do (: < {slurm.folder}/dev/gpu$index); done 2> {refusals}"
+    liar = slurm.submit(f"{tries}; SLURM_JOB_ID={victim} {everything} sleep 4", "--gres=gpu:1", node)
+    slurm.wait_for(liar, "RUNNING")
+    pids = slurm.processes(liar, slurm.nodes[1])
+    for device in cluster.driver(1).devices:
+        device.processes(*((pid, 10 * MIB) for pid in pids))
+
+    outcome = cluster.settled(victim, liar)
+    assert 3 == refusals.read_text().count("Operation not permitted"), refusals.read_text()
+    assert [1, 1] == [len(outcome.jobs[job]["devices"]) for job in (victim, liar)]
+    assert {} == outcome.held_otherwise(victim, liar)
