@@ -11,7 +11,7 @@ help:
 	@echo "make demo      simulated accelerators, real pipeline: watch a job overrun (Ctrl-C ends it)"
 	@echo "make test      everything: lint, unit, property and integration tests"
 	@echo "make lint      ruff format and check, mypy --strict"
-	@echo "make bench     agent cost on 8 fake GPUs and under attack, one JSON object (DURATION=seconds; SOAK=1800 for half an hour of soak)"
+	@echo "make bench     what agent and accounting cost: 8 fake GPUs, an attack, 20,000 jobs; one JSON object (DURATION=seconds; SOAK=1800 for half an hour of soak)"
 	@echo "make generate  dashboards and the pages of metrics and commands from their sources"
 	@echo "make lock      pin the requirements again"
 

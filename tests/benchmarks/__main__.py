@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import attack, beside, calls, node, soak
+from tests.benchmarks import attack, batch, beside, calls, node, soak
 from tests.fake_nvml import FakeNvml
 
 
@@ -30,7 +30,9 @@ def main() -> None:
     if arguments.calls or arguments.beside:
         print(json.dumps(on_gpu(arguments), indent=1))
         return
-    figures = {**node.measure(arguments.duration), **attack.measure()} if arguments.duration else {}
+    figures: dict[str, float] = {}
+    if arguments.duration:
+        figures |= {**node.measure(arguments.duration), **attack.measure(), **batch.measure()}
     if arguments.soak:
         figures |= soak.measure(arguments.soak)
     print(json.dumps(figures))
