@@ -188,7 +188,7 @@ def test_killed_agent_goes_on_where_it_was(tmp_path: Path, fake: FakeNvml) -> No
     first.end()
     second = Running(start("agent", "--config", str(path), env=variables))
     second.wait_for(r"^gpuwatch_job_held_seconds_total")
-    after = json.loads(second.get("/api/v1/usage?since=0"))
+    after = json.loads(second.wait_for(r'"rows":\[\{', "/api/v1/usage?since=0"))  # once it is on the disk
 
     assert second.end() == 0
     assert (after["epoch"], after["seq"] > before["seq"]) == (before["epoch"], True)

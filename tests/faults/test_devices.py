@@ -38,7 +38,7 @@ def test_fault_21_one_lost_gpu_of_eight_leaves_seven(node: Node) -> None:
     lost, others = node.fake.devices[3], [each for each in node.fake.devices if each.slot != 3]
     began = time.monotonic()
     lost.lose()
-    metrics = node.wait_for(lambda metrics: metrics.of(UP, of(lost)) == {of(lost): 0.0})
+    metrics = node.wait_for(lambda metrics: metrics.of(UP, of(lost)) == {of(lost): 0.0} and metrics.sum(UP) == 7)
     lost.restore()
     node.wait_for(lambda metrics: metrics.sum(UP) == 8)
 
