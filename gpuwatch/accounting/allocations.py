@@ -41,6 +41,7 @@ class Allocations:
         self._schedulers = schedulers
         self._cluster = cluster
         self._failing: dict[str, tuple[str, ...]] = {}
+        self._unread: dict[str, str] = {}
         self._posted: dict[str, dict[RecordId, Record]] = {}
 
     def collect(self, now: float) -> Asked:
@@ -58,7 +59,7 @@ class Allocations:
             else:
                 up[name] = self._told(name, tuple(poll.failures))
                 records += posted.taken
-                for reason, count in posted.refused.items():
+                for reason, count in (*posted.refused.items(), ("unreadable", len(poll.unreadable))):
                     rejected[reason] = rejected.get(reason, 0) + count
             seconds[name] = time.monotonic() - began
         return Asked(seconds, up, records, rejected)
@@ -82,6 +83,10 @@ class Allocations:
                 record_store.set_until(connection, name, self._cluster, poll.until)
         # Only what is committed counts as posted: after a failure all is posted in full.
         self._posted[name] = record_store.remembered(poll.records)
+        if poll.unreadable and self._unread.get(name) != poll.unreadable[0]:
+            first = hygiene.log(poll.unreadable[0])
+            log.warning("rows cannot be read scheduler=%s count=%d first=%s", name, len(poll.unreadable), first)
+        self._unread[name] = next(iter(poll.unreadable), "")
         if posted.refused:
             log.warning("records rejected scheduler=%s reasons=%s", name, dict(posted.refused))
         return posted

@@ -10,7 +10,7 @@ from typing import Any
 from gpuwatch import hygiene
 from gpuwatch.accounting.amounts import amount, digits
 from gpuwatch.cli.periods import columns
-from gpuwatch.ledger.budgets import PACE_SECONDS, RESOURCES, Budget, UserPart
+from gpuwatch.ledger.budgets import PACE_SECONDS, RESOURCES, Budget, UserPart, Word
 
 UNITS: Mapping[str, str] = MappingProxyType(
     {"gres/gpu": "device-hours", "cpu": "CPU-hours", "billing": "billing units × hours"}
@@ -51,12 +51,24 @@ def document(budget: Budget) -> dict[str, Any]:
         "recorded_hours": _hours(budget.recorded_seconds) if told else None,
         "recorded_since": budget.recorded_since,
         "unknown_jobs": budget.unknown_jobs if told else None,
-        "difference_hours": _hours(budget.difference),
+        "difference_hours": _hours(budget.difference) if told else None,
+        "words": [_word_document(each) for each in budget.words],
         "parent": budget.parent or None,
         "within": budget.within or None,
         "accounts": list(budget.accounts),
         "coordinators": list(budget.coordinators),
         "users": [_user_document(each) for each in budget.users],
+    }
+
+
+def _word_document(word: Word) -> dict[str, Any]:
+    return {
+        "source": word.grant.source,
+        "seen": word.grant.seen,
+        "starts": word.grant.starts,
+        "ends": word.grant.ends,
+        "used_hours": _hours(word.grant.used_seconds),
+        "recorded_hours": _hours(word.recorded_seconds),
     }
 
 
@@ -122,31 +134,35 @@ def _granted(budget: Budget) -> Iterator[str]:
 
 
 def _used(budget: Budget) -> Iterator[str]:
-    reported, granted, used = budget.reported, budget.granted, budget.used
+    granted, used = budget.granted, budget.used
     share = f" ({100 * used / granted:.0f} %)" if granted and used is not None else ""
-    if reported is not None:
-        by = f"by the word of {reported.source}, {_ago(budget.now, reported.seen)}"
-        yield f"{_figure(reported.used_seconds)}{share if used == reported.used_seconds else ''} {by}"
-    elif budget.resource not in RESOURCES:
+    for number, word in enumerate(budget.words):
+        told = word.grant
+        since = f" since {_day(told.starts)}" if told.starts is not None else ""
+        mine = share if number == 0 and used == told.used_seconds else ""
+        compared = _difference(word) if budget.resource in RESOURCES else ""
+        by = f"by the word of {told.source}{since}, {_ago(budget.now, told.seen)}"
+        yield f"{_figure(told.used_seconds)}{mine} {by}{compared}"
+    if not budget.words and budget.resource not in RESOURCES:
         yield "not known"
     if budget.resource not in RESOURCES:
         return
     records = "nothing by the ledger's records"
     if budget.recorded_since is not None:
-        mine = share if used == budget.recorded_seconds else ""
+        mine = share if used == budget.recorded_seconds and not budget.words else ""
         records = (
             f"{_figure(budget.recorded_seconds)}{mine} by the ledger's records since {_day(budget.recorded_since)}"
         )
-    yield records + (_difference(budget, reported.source) if reported else "")
+    yield records
     if budget.unknown_jobs:
         yield f"without {_jobs(budget.unknown_jobs)} of which nobody told how much it is"
 
 
-def _difference(budget: Budget, source: str) -> str:
-    difference = budget.difference or 0.0
-    if abs(difference) < 1.0:
-        return ", the same"
-    return f", {_figure(abs(difference))} {'less' if difference > 0 else 'more'} than {source} says"
+def _difference(word: Word) -> str:
+    """How it compares with the records of the same time."""
+    if abs(word.difference) < 1.0:
+        return "; the records say the same"
+    return f"; the records say {_figure(abs(word.difference))} {'less' if word.difference > 0 else 'more'}"
 
 
 def _committed(budget: Budget) -> Iterator[str]:

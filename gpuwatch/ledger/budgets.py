@@ -43,6 +43,19 @@ class UserPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """What somebody says that an account used, and what the records add up to in the same period; seconds."""
+
+    grant: Grant
+    recorded_seconds: float
+
+    @property
+    def difference(self) -> float:
+        """What is said beyond what the records add up to."""
+        return (self.grant.used_seconds or 0.0) - self.recorded_seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """What jobs that run and wait may use until their time limits, seconds; those without one are counted."""
 
@@ -62,9 +75,10 @@ class Committed:
 class Budget:
     """One account and one resource at the time `now`; amounts are seconds of the resource.
 
-    `grant` is the limit in force, `reported` the last that said what was used. `recorded_seconds` is what the
-    records in the grant's period add up to, `recorded_since` when the first of them began, `unknown_jobs` how many
-    are not in it, as nobody told their share. `within` is the nearest account above that has a limit.
+    `grant` is the limit in force, `words` what is said to be used, the word of who granted first.
+    `recorded_seconds` is what the records in the grant's period add up to, `recorded_since` when the first of
+    them began, `unknown_jobs` how many are not in it, as nobody told their share. `within` is the nearest account
+    above that has a limit.
     """
 
     cluster: str
@@ -72,7 +86,7 @@ class Budget:
     resource: str
     now: float
     grant: Grant | None
-    reported: Grant | None
+    words: tuple[Word, ...]
     recorded_seconds: float
     recorded_since: float | None
     unknown_jobs: int
@@ -83,6 +97,11 @@ class Budget:
     accounts: tuple[str, ...] = ()
     coordinators: tuple[str, ...] = ()
     users: tuple[UserPart, ...] = ()
+
+    @property
+    def reported(self) -> Grant | None:
+        """The first of the words."""
+        return self.words[0].grant if self.words else None
 
     @property
     def granted(self) -> float | None:
@@ -110,9 +129,7 @@ class Budget:
     @property
     def difference(self) -> float | None:
         """What the batch system says was used beyond what the records add up to."""
-        if self.reported is None or self.reported.used_seconds is None:
-            return None
-        return self.reported.used_seconds - self.recorded_seconds
+        return self.words[0].difference if self.words else None
 
     @property
     def runs_out(self) -> float | None:
@@ -134,6 +151,8 @@ class _Tally:
     now: float
     begins: float = 0.0
     ends: float = float("inf")
+    told: tuple[Grant, ...] = ()
+    in_told: list[float] = field(default_factory=list)
     recorded: float = 0.0
     week: float = 0.0
     since: float | None = None
@@ -155,6 +174,9 @@ class _Tally:
             self.recorded += seconds
             self.week += rate * overlap(facts.started, until, self.now - PACE_SECONDS, self.now)
             self.users[facts.user] += seconds
+            for number, each in enumerate(self.told):
+                ends = float("inf") if each.ends is None else each.ends
+                self.in_told[number] += rate * overlap(facts.started, until, each.starts or 0.0, ends)
             if seconds:
                 counted = max(facts.started, self.begins)
                 self.since = counted if self.since is None else min(self.since, counted)
@@ -173,6 +195,9 @@ class _Tally:
             self.waiting += rate * facts.limit_seconds * number
         elif until is not None and facts.started is not None:
             self.running += rate * overlap(until, facts.started + facts.limit_seconds, self.begins, self.ends)
+
+    def words(self) -> tuple[Word, ...]:
+        return tuple(map(Word, self.told, self.in_told))
 
     def committed(self) -> Committed:
         jobs = self.jobs
@@ -194,9 +219,14 @@ def _is_current(grant: Grant, now: float) -> bool:
     return (grant.starts or 0.0) <= now and (grant.ends is None or now < grant.ends)
 
 
-def _reported(grants: Iterable[Grant]) -> Grant | None:
-    told = [each for each in grants if each.used_seconds is not None]
-    return max(told, key=lambda each: each.seen, default=None)
+def _told(grants: Iterable[Grant], first: Grant | None) -> tuple[Grant, ...]:
+    """Who says what was used: of each source the last, that of the grant in force before the others."""
+    latest: dict[str, Grant] = {}
+    for each in sorted(grants, key=lambda each: (each.seen, each.starts or 0.0)):
+        if each.used_seconds is not None:
+            latest[each.source] = each
+    source = first.source if first else ""
+    return tuple(sorted(latest.values(), key=lambda each: (each.source != source, -each.seen, each.source)))
 
 
 class Accounts:
@@ -251,7 +281,7 @@ def budgets(
     for grant in grants_where(connection, tables.grants.c.resource == resource):
         grants[grant.cluster, grant.account][grant.user].append(grant)
     limits = {each: grant_in_force(users[""], now) for each, users in grants.items() if "" in users}
-    tallies = {each: _tally(limits.get(each), resource, now) for each in wanted}
+    tallies = {each: _tally(limits.get(each), grants[each].get("", ()), resource, now) for each in wanted}
     for record in records_where(connection, _records_of(accounts, wanted)):
         account = (record.key.cluster, record.facts.account)
         for each in (account, *accounts.above(account)):
@@ -262,12 +292,14 @@ def budgets(
         yield _budget(each, resource, limits.get(each), grants[each], tally, accounts, within)
 
 
-def _tally(grant: Grant | None, resource: str, now: float) -> _Tally:
+def _tally(grant: Grant | None, grants: Iterable[Grant], resource: str, now: float) -> _Tally:
+    told = _told(grants, grant)
+    begins = grant.starts if grant else None
+    ends = grant.ends if grant else None
     rate_of = _RATES.get(resource, lambda _record: None)
-    if grant is None:
-        return _Tally(rate_of, now)
-    ends = float("inf") if grant.ends is None else grant.ends
-    return _Tally(rate_of, now, grant.starts or 0.0, ends)
+    return _Tally(
+        rate_of, now, begins or 0.0, float("inf") if ends is None else ends, told, [0.0] * len(told)
+    )  # fmt: skip
 
 
 def _records_of(accounts: Accounts, wanted: Collection[AccountId]) -> ColumnElement[bool]:
@@ -289,7 +321,7 @@ def _budget(
     own = grants.get("", ())
     coordinators = sorted({name for each in own for name in each.coordinators})
     return Budget(
-        *account, resource, tally.now, grant, _reported(own), tally.recorded, tally.since, tally.unknown,
+        *account, resource, tally.now, grant, tally.words(), tally.recorded, tally.since, tally.unknown,
         tally.committed(), tally.week / PACE_SECONDS, accounts.parent(account), within,
         tuple(name for _, name in accounts.below(account)), tuple(coordinators),
         tuple(_users(grants, tally)),
@@ -300,7 +332,8 @@ def _users(grants: Mapping[str, Sequence[Grant]], tally: _Tally) -> Iterator[Use
     """Users who have a limit or used something, those who used the most first."""
     names = ({*grants} | {*tally.users}) - {""}
     for user in sorted(names, key=lambda name: (-tally.users.get(name, 0.0), name)):
-        limit, told = grant_in_force(grants.get(user, ()), tally.now), _reported(grants.get(user, ()))
+        limit = grant_in_force(grants.get(user, ()), tally.now)
+        told = next(iter(_told(grants.get(user, ()), limit)), None)
         yield UserPart(
             user,
             limit.limit_seconds if limit else None,

@@ -21,8 +21,8 @@ from gpuwatch.ledger.ledger import LOWEST
 from gpuwatch.model import EMPTY
 from gpuwatch.schedulers.base import RUNNING, WAITING, Facts, Grant, Live, Record, RecordId
 
-REASONS = ("key", "not_finite", "range", "type")
-"""Why a record or a grant is not taken."""
+REASONS = ("key", "not_finite", "range", "type", "unreadable")
+"""Why a record or a grant is not taken; `unreadable` is what was no record at all."""
 
 _NUMBERS = (float, int)
 _LATEST = 2.0**32

@@ -118,13 +118,15 @@ class Grant:
 class Poll:
     """An answer. `until`: all that ended before is told; None where the history could not be read this time.
 
-    `grants` is None where they were not asked for this time. `failures` says what could not be read, and why.
+    `grants` is None where they were not asked for this time. `failures` says what could not be asked or answered,
+    and why, `unreadable` the same of single rows in answers that could otherwise be read.
     """
 
     records: Sequence[Record] = ()
     until: float | None = None
     grants: Sequence[Grant] | None = None
     failures: Sequence[str] = ()
+    unreadable: Sequence[str] = ()
 
 
 class Scheduler(Protocol):

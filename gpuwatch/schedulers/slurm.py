@@ -30,6 +30,7 @@ _CATCH_UP_SECONDS = 5.0
 _SHORTEST_SPAN = 3600.0
 _CONFIGURATION_SECONDS = 3600.0
 _ONE_BY_ONE = 20
+_MOST_UNREADABLE = 1000
 _ENDED = "BF,CA,CD,DL,F,NF,OOM,PR,RQ,RS,TO"
 _T = TypeVar("_T")
 
@@ -58,7 +59,9 @@ class SlurmScheduler:
         )
         sacctmgr: str = Field(default="sacctmgr", description="the command that tells accounts and their limits")
         sshare: str = Field(default="sshare", description="the command that tells what accounts used")
-        sreport: str = Field(default="sreport", description="the command that tells so where sshare does not")
+        sreport: str = Field(
+            default="sreport", description="the command that tells what accounts used this year, to compare with"
+        )
         slurm_conf: Path | None = Field(
             default=None, description="slurm.conf for these commands; unset: where they look for it"
         )
@@ -95,10 +98,12 @@ class SlurmScheduler:
         self._told: tuple[bool, slurm_squeue.Known] = False, {}
         self._span = SPAN_SECONDS
         self._look_back_at = 0.0
+        self._unreadable: list[str] = []
 
     def poll(self, since: float | None, known: Collection[str], now: float) -> Poll:
         """What Slurm tells now. A long history takes several polls."""
         failures: list[str] = []
+        self._unreadable = []
         config = self._ask("scontrol show config", self._configure, now, failures, _CONFIGURATION_SECONDS)
         self._configuration = config or self._configuration
         reading = self._reading(now)
@@ -106,11 +111,13 @@ class SlurmScheduler:
         if current is not None:
             current = self._with_indices(current, known, reading, now, failures)
         ended = self._ask("sacct", lambda: self._ended(since, reading, now), now, failures)
-        grants = self._ask("sacctmgr", lambda: self._grants(now), now, failures, self._settings.grants_seconds)
+        grants = self._ask(
+            "sacctmgr", lambda: self._grants(now, failures), now, failures, self._settings.grants_seconds
+        )
         if failures and current is None and ended is None:
             raise Unavailable("; ".join(failures))
         told, until = ended or ((), None)
-        return Poll((*(current or ()), *told), until, grants, tuple(failures))
+        return Poll((*(current or ()), *told), until, grants, tuple(failures), tuple(self._unreadable))
 
     def check(self) -> tuple[str, ...]:
         """What Slurm's configuration makes gpuwatch lose, in words; `Unavailable` where it cannot be read."""
@@ -153,9 +160,23 @@ class SlurmScheduler:
         now: slurm_squeue.Known = {}
         # How rows are read depends on the configuration alone.
         before = self._told[1] if self._told[0] == reading.accounted else {}
-        found = _whole("squeue", slurm_squeue.records(lines, reading, before, now))
+        found = self._whole("squeue", slurm_squeue.records(lines, reading, before, now))
         self._told = reading.accounted, now
         return [_yielding(each) if each.facts.ended is not None else each for each in found]
+
+    def _whole(self, name: str, found: Iterable[Record | Rejected]) -> Sequence[Record]:
+        """The records of an answer, which may have rows that cannot be read, but not only such."""
+        records: list[Record] = []
+        wrong: list[str] = []
+        for each in found:
+            if isinstance(each, Record):
+                records.append(each)
+            elif len(wrong) < _MOST_UNREADABLE:
+                wrong.append(f"{name}: {each}")
+        if wrong and not records:
+            raise Unavailable(f"{wrong[0]}; no row of its answer can be read")
+        self._unreadable += wrong
+        return records
 
     def _with_indices(
         self, current: Sequence[Record], known: Collection[str], reading: Reading, now: float, failures: list[str]
@@ -215,7 +236,7 @@ class SlurmScheduler:
             fields = self._known_fields()
             lines = self._lines(*self._sacct(begin, end), f"--format={','.join(fields)}")
             names = [name.lower() for name in fields]
-            found = _whole("sacct", slurm_sacct.records(lines, names, reading, DELIMITER))
+            found = self._whole("sacct", slurm_sacct.records(lines, names, reading, DELIMITER))
         except (Unavailable, Rejected):
             self._span = max(self._span / 2, _SHORTEST_SPAN)
             self._look_back_at = 0.0
@@ -242,7 +263,7 @@ class SlurmScheduler:
             self._fields = found
         return self._fields
 
-    def _grants(self, now: float) -> Sequence[Grant]:
+    def _grants(self, now: float, failures: list[str]) -> Sequence[Grant]:
         if self._configuration is None:
             raise Unavailable("accounts: scontrol does not tell which cluster's they are")
         settings, cluster = self._settings, self._configuration.cluster
@@ -256,11 +277,15 @@ class SlurmScheduler:
         use = slurm_grants.shares(self._lines(
             settings.sshare, "--noheader", "--parsable2", "--all", f"--format={','.join(slurm_grants.SHARES)}"
         ))  # fmt: skip
-        reported = slurm_grants.Use() if use.used else self._reported(cluster, now)
+        try:
+            reported = self._reported(cluster, now)
+        except (Unavailable, Rejected) as exc:
+            failures.append(str(exc))
+            reported = slurm_grants.Use()
         return tuple(slurm_grants.grants(found, who, use, reported, self._cluster, now))
 
     def _reported(self, cluster: str, now: float) -> slurm_grants.Use:
-        """What was used this year, which slurmdbd adds up by the hour."""
+        """What was used this year, which slurmdbd adds up by the hour: a second word, and often the only one."""
         year = datetime.fromtimestamp(now, UTC).replace(month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
         lines = self._lines(
             self._settings.sreport, "--noheader", "--parsable2", "-t", "seconds",
@@ -274,20 +299,6 @@ class SlurmScheduler:
 def _yielding(ended: Record) -> Record:
     """One that sacct's word replaces whenever it comes: squeue has no exit code, and goes on to show the job."""
     return replace(ended, facts=replace(ended.facts, seen=ended.facts.ended or ended.facts.seen))
-
-
-def _whole(name: str, found: Iterable[Record | Rejected]) -> Sequence[Record]:
-    """The records of an answer, which may have rows that cannot be read, but not only such."""
-    records: list[Record] = []
-    wrong: list[Rejected] = []
-    for each in found:
-        if isinstance(each, Record):
-            records.append(each)
-        elif len(wrong) < 10:
-            wrong.append(each)
-    if wrong and not records:
-        raise Unavailable(f"{name}: no row of its answer can be read; {wrong[0]}")
-    return records
 
 
 def _utc(moment: float) -> str:

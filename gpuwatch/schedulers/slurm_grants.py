@@ -106,7 +106,7 @@ def grants(
                 grant = replace(grant, coordinators=who.get(each.account, ()))
             if limit is not None or amount:
                 yield grant
-            if amount is None and (total := said.get(resource)):
+            if total := said.get(resource):
                 yield replace(
                     grant, limit_seconds=None, used_seconds=total, starts=reported.starts, ends=reported.ends,
                     source=REPORTED,

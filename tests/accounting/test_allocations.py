@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+import pytest
+
 from gpuwatch.accounting.allocations import Allocations
 from gpuwatch.errors import Unavailable
 from gpuwatch.ledger import queries, tables
@@ -109,3 +111,18 @@ def test_grants_are_posted(store: Store) -> None:
 
     with store.reading() as connection:
         assert [grant] == list(grants_where(connection, tables.grants.c.account == "ml"))
+
+
+def test_rows_that_cannot_be_read_are_counted_and_hide_no_others(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first is logged once while it lasts; the scheduler is up."""
+    wrong = Poll([running()], T0 + 1800.0, unreadable=["squeue: row '1|2': 2 fields", "squeue: row 'x': no state"])
+    allocations = Allocations(store, {"slurm": Batch([wrong, wrong])}, "default")
+
+    first, second = allocations.collect(T0 + 1800.0), allocations.collect(T0 + 1860.0)
+
+    assert [(True, 1, 2), (True, 1, 2)] == [
+        (each.up["slurm"], each.records, each.rejected["unreadable"]) for each in (first, second)
+    ]
+    assert ["rows cannot be read scheduler=slurm count=2 first=squeue: row '1|2': 2 fields"] == caplog.messages

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import typer
 from gpuwatch.cli.budget import budget
 from gpuwatch.cli.budget_views import detail_lines, list_lines
 from gpuwatch.errors import Unavailable
-from gpuwatch.ledger.budgets import Budget, Committed, UserPart
+from gpuwatch.ledger.budgets import Budget, Committed, UserPart, Word
 from gpuwatch.ledger.record_store import post_grants, post_records
 from gpuwatch.ledger.store import open_store
 from gpuwatch.schedulers.base import Grant
@@ -42,13 +43,14 @@ def ledger(tmp_path: Path) -> str:
 
 def view(**changed: Any) -> Budget:
     values: dict[str, Any] = {
-        "cluster": "default", "account": "ml", "resource": "gres/gpu", "now": THEN, "reported": None,
+        "cluster": "default", "account": "ml", "resource": "gres/gpu", "now": THEN,
         "grant": Grant("default", "ml", "", "gres/gpu", 100 * HOUR, 40 * HOUR, THEN - 60, source="slurm"),
         "recorded_seconds": 20 * HOUR, "recorded_since": THEN - DAY, "unknown_jobs": 0,
         "committed": Committed(3 * HOUR, 12 * HOUR, 1, 4, 1), "pace": 20 * HOUR / (7 * DAY), **changed,
     }  # fmt: skip
-    values["reported"] = values["grant"]
-    return Budget(**values)
+    grant, recorded = values["grant"], values["recorded_seconds"]
+    told = (Word(grant, recorded),) if grant and grant.used_seconds is not None else ()
+    return Budget(**{"words": told, **values})
 
 
 def test_a_budget_is_told_line_by_line() -> None:
@@ -61,8 +63,8 @@ def test_a_budget_is_told_line_by_line() -> None:
     assert [
         "account ml of cluster default, device-hours",
         "  granted     100; slurm told it 1 min ago",
-        "  used        40 (40 %) by the word of slurm, 1 min ago",
-        "              20 by the ledger's records since 2023-11-13, 20 less than slurm says",
+        "  used        40 (40 %) by the word of slurm, 1 min ago; the records say 20 less",
+        "              20 by the ledger's records since 2023-11-13",
         "  committed   15 at most, until their time limits: 3 by 1 job that runs, 12 by 4 jobs that wait",
         "              without 1 job that has no time limit",
         "  left        60; 45 once all that is committed is used",
@@ -82,13 +84,16 @@ def test_a_budget_is_told_line_by_line() -> None:
     [
         ({"grant": None}, "no limit is known"),
         ({"grant": None, "within": "all"}, "no limit is known; all, which it is part of, has one"),
-        ({"recorded_seconds": 40 * HOUR}, "40 (40 %) by the ledger's records since 2023-11-13, the same"),
+        (
+            {"recorded_seconds": 40 * HOUR},
+            "40 (40 %) by the word of slurm, 1 min ago; the records say the same",
+        ),
         ({"unknown_jobs": 2}, "without 2 jobs of which nobody told how much it is"),
         ({"committed": Committed()}, "nothing: no job runs or waits"),
         ({"pace": 0.0}, "does not run out, at the pace of the last 7 days"),
         (
             {"recorded_since": None, "recorded_seconds": 0.0},
-            "nothing by the ledger's records, 40 less than slurm says",
+            "40 (40 %) by the word of slurm, 1 min ago; the records say 40 less",
         ),
         ({"resource": "mem", "grant": None}, "not known"),
     ],
@@ -96,6 +101,17 @@ def test_a_budget_is_told_line_by_line() -> None:
 def test_what_is_not_known_is_said(changed: dict[str, Any], line: str) -> None:
     """And nothing is made up in its place."""
     assert line in [each[14:] for each in detail_lines(view(**changed))]
+
+
+def test_every_word_is_compared_with_the_records_of_its_own_period() -> None:
+    """Slurm's share of the limit, and its yearly report."""
+    slurm = Grant("default", "ml", "", "gres/gpu", 100 * HOUR, 40 * HOUR, THEN - 60, source="slurm")
+    report = replace(slurm, limit_seconds=None, used_seconds=30 * HOUR, starts=THEN - 3 * DAY, source="sreport")
+
+    lines = [each[14:] for each in detail_lines(view(words=(Word(slurm, 20 * HOUR), Word(report, 31 * HOUR))))]
+
+    assert "40 (40 %) by the word of slurm, 1 min ago; the records say 20 less" in lines
+    assert "30 by the word of sreport since 2023-11-11, 1 min ago; the records say 1 more" in lines
 
 
 def test_a_grant_of_a_period_lasts_until_its_end() -> None:

@@ -65,6 +65,21 @@ def test_what_is_granted_is_charged_by_whoever_granted_it(store: Store) -> None:
     assert (20 * HOUR, 20 * HOUR, T0 - DAY) == (found.recorded_seconds, found.difference, found.recorded_since)
 
 
+def test_a_report_of_a_year_is_compared_with_the_records_of_that_year(store: Store) -> None:
+    """Beside the word of who granted, which comes first; a job of last year is in neither sum of this one."""
+    report = grant(
+        limit_seconds=None, used_seconds=19 * HOUR, starts=T0 - 2 * DAY, ends=float(T0), source="sreport"
+    )
+    before = ended("0", started=T0 - 9 * DAY, ended=T0 - 9 * DAY + 10 * HOUR)
+
+    found = budget_of(store, [ended(), before], [grant(), report])
+
+    assert [("slurm", 40 * HOUR, 40 * HOUR), ("sreport", 19 * HOUR, 20 * HOUR)] == [
+        (word.grant.source, word.grant.used_seconds, word.recorded_seconds) for word in found.words
+    ]
+    assert (40 * HOUR, 0.0, -HOUR) == (found.used, found.difference, found.words[1].difference)
+
+
 def test_jobs_that_run_and_wait_are_committed_until_their_limits(store: Store) -> None:
     """From where a running one was last seen; each task of an array; those without a limit are counted."""
     told = [running("2"), pending("3", tasks=3), pending("4", limit_seconds=None), record("5")]
