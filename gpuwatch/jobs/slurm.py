@@ -94,8 +94,8 @@ class SlurmJobs:
         self._rules = Rules(settings.shards_per_device, settings.mps, settings.constrain_devices)
         self._groups = Groups(site.sysfs, site.node)
         self._map = MapDirectory(settings.map_directory)
-        self._gpustat = MapDirectory(settings.gpustat_directory) if settings.gpustat_directory else None
-        self._dcgm = MapDirectory(settings.dcgm_map_directory) if settings.dcgm_map_directory else None
+        self._gpustat = _of_others(settings.gpustat_directory)
+        self._dcgm = _of_others(settings.dcgm_map_directory)
         self._booted = _boot_time(site.procfs)
         self._layout = layout(EMPTY)
         self._known: dict[str, _Known] = {}
@@ -307,6 +307,10 @@ class SlurmJobs:
 def _pause(known: _Known, now: float) -> float:
     """How long not to ask again: the processes of a job that has just begun are still Slurm's own."""
     return ASK_SECONDS if now - known.since > BEGINNING_SECONDS else 0.0
+
+
+def _of_others(path: str) -> MapDirectory | None:
+    return MapDirectory(path, own=False) if path else None
 
 
 def _shared(used: Iterable[str], sharing: Mapping[str, int], node: Layout) -> tuple[Claim, ...]:

@@ -55,8 +55,9 @@ class MapFile:
 class MapDirectory:
     """The files of one directory, read again only when they change. Not thread-safe."""
 
-    def __init__(self, path: str, trusted: frozenset[int] | None = None) -> None:
+    def __init__(self, path: str, trusted: frozenset[int] | None = None, own: bool = True) -> None:
         self.path = path
+        self._own = own
         self._trusted = frozenset({0, os.geteuid()}) if trusted is None else trusted
         self._files: dict[str, MapFile] = {}
         self.refusals: dict[str, str] = {}
@@ -64,7 +65,8 @@ class MapDirectory:
     def read(self) -> list[MapFile]:
         """The readable files, none where there is no such directory; what was refused is in `refusals` then.
 
-        Raises `Unavailable` where the directory is there and may not be listed.
+        A directory that is there and may not be listed raises `Unavailable` where it is our own; that of another
+        program is refused.
         """
         before, self._files, self.refusals = self._files, {}, {}
         try:
@@ -81,7 +83,10 @@ class MapDirectory:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as exc:
-            raise Unavailable(f"{self.path}: cannot be read; {exc.strerror or exc}") from exc
+            if self._own:
+                raise Unavailable(f"{self.path}: cannot be read; {exc.strerror or exc}") from exc
+            self.refusals[self.path] = f"cannot be read: {exc.strerror or exc}"
+            return []
         self.refusals |= {each.name: each.refusal for each in self._files.values() if each.refusal is not None}
         return [each for each in self._files.values() if each.text is not None]
 

@@ -443,6 +443,19 @@ def test_map_directory_that_may_not_be_listed_is_unavailable(v2: SlurmNode) -> N
         v2.source(map_directory=str(loop)).read(v2.view())
 
 
+@pytest.mark.parametrize("setting", ["gpustat_directory", "dcgm_map_directory"])
+def test_map_directory_of_another_program_that_may_not_be_listed_is_said(
+    v2: SlurmNode, setting: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is none of ours: what is known without it is charged all the same."""
+    loop = v2.maps.parent / "loop"
+    loop.symlink_to(loop)
+    source = v2.source(**{setting: str(loop)})
+
+    assert source.read(v2.view()).unknown == frozenset()
+    assert ["cannot be read: Too many levels of symbolic links" in each for each in caplog.messages] == [True]
+
+
 NAMES = st.sampled_from(["0", "0-3", "1,2", "3", "7", "GPU-2", "NoDevFiles", "?", "x", ""])
 SAID = st.fixed_dictionaries(
     {},
