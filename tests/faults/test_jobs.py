@@ -98,15 +98,15 @@ def test_fault_29_fifty_thousand_jobs_are_capped_counted_and_scraped_in_time(tmp
     snapshot = node.agent.snapshot
     assert snapshot is not None
     took = []
-    for _ in range(3):
+    while len(took) < 8 and min(took, default=1.0) >= 1.0:
         sink.take(replace(snapshot))
         began = time.process_time()
         page = sink.render().decode()
         took.append(time.process_time() - began)
     node.stop()
 
-    # Prometheus waits for 10 s. Processor seconds at best: what a busy machine adds is not its fault.
-    assert min(took) < 3.0
+    # Processor seconds at best: what a busy machine adds is not its fault.
+    assert min(took) < 1.0
     assert len([line for line in page.splitlines() if not line.startswith("#")]) <= 2000
     dropped = re.search(r'^gpuwatch_sink_dropped_total\{.*reason="series_limit".*\} (\S+)$', page, re.MULTILINE)
     assert dropped is not None and float(dropped[1]) > 50_000
