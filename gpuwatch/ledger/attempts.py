@@ -7,7 +7,7 @@ overlap, never by equality of clocks. What no record covers is put together by i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -199,11 +199,3 @@ def attempt_at(found: Sequence[Attempt], started: int, time: float) -> Attempt |
         if time <= attempt.last_seen + TOLERANCE_SECONDS:
             return attempt
     return found[-1] if found else None
-
-
-def by_job_id(found: Iterable[Attempt]) -> Mapping[tuple[str, str], tuple[Attempt, ...]]:
-    """Attempts by cluster and job id, oldest first."""
-    grouped: dict[tuple[str, str], list[Attempt]] = defaultdict(list)
-    for attempt in found:
-        grouped[attempt.cluster, attempt.job_id].append(attempt)
-    return {key: tuple(those) for key, those in grouped.items()}

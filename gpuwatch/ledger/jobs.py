@@ -36,11 +36,15 @@ class Run:
     usage: Usage
     allocated_seconds: float | None = None
     outcome: str = ""
+    held_besides_seconds: float = 0.0
+    """What was held by those of its parts of which the batch system does not know the devices."""
 
     @property
     def device_seconds(self) -> float:
-        """What it is charged: allocated device-seconds, or held ones where no batch system says."""
-        return self.usage.held_seconds if self.allocated_seconds is None else self.allocated_seconds
+        """What it is charged: allocated device-seconds, and held ones where no batch system says."""
+        if self.allocated_seconds is None:
+            return self.usage.held_seconds
+        return self.allocated_seconds + self.held_besides_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +232,17 @@ class _Reader:
 
     def _run(self, parts: Sequence[Attempt]) -> Run:
         rows = [row for attempt in parts for row in self._rows[id(attempt)]]
-        allocated = _sum_known(self._allocated(attempt) for attempt in parts)
+        allocated = [self._allocated(attempt) for attempt in parts]
+        besides = [
+            row
+            for attempt, seconds in zip(parts, allocated, strict=True)
+            if seconds is None
+            for row in self._rows[id(attempt)]
+        ]
         last_seen = max(attempt.last_seen for attempt in parts)
         outcome = parts[-1].record.facts.state if parts[-1].record else ""
-        return Run(parts[0].started, last_seen, self._usage(rows), allocated, outcome)
+        usage, held = self._usage(rows), self._usage(besides).held_seconds
+        return Run(parts[0].started, last_seen, usage, _sum_known(allocated), outcome, held)
 
     def _allocated(self, attempt: Attempt) -> float | None:
         return None if attempt.record is None else allocated_seconds(attempt.record, self._now)

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, exists, or_, select
 
 from gpuwatch.ledger import scopes, tables
+from gpuwatch.ledger.attempts import TOLERANCE_SECONDS
 from gpuwatch.ledger.facts import journal_where
 from gpuwatch.ledger.ledger import NOT_STARTED, JournalEntry, JournalId
 from gpuwatch.ledger.periods import Span
@@ -62,6 +63,9 @@ def _held(
         records.job_id == held.job_id,
         records.cluster == held.cluster,
         or_(records.devices.is_not(None), records.live_devices.is_not(None)),
+        # By overlap: another job may have had the id before.
+        records.started <= held.last_seen + TOLERANCE_SECONDS,
+        or_(records.ended.is_(None), records.ended >= held.started - TOLERANCE_SECONDS),
     )
     query = (
         select(held.cluster, held.job_id, held.started, held.last_seen, counted.value)

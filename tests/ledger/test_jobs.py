@@ -58,6 +58,16 @@ def test_where_the_batch_system_does_not_know_what_was_held_counts(store: Store)
     assert (None, 1600.0) == (job.allocated_seconds, used(job, "device-hours"))
 
 
+def test_a_part_of_which_the_devices_are_not_known_is_charged_what_it_held(store: Store) -> None:
+    """Two pods of one owner side by side; how many devices one has nobody told, but an agent saw it hold some."""
+    told = [running(f"pod-{each}", whole="owner", devices=devices) for each, devices in (("a", 2.0), ("b", None))]
+    post(store, *told, delivery([{**held(), "job_id": "pod-b"}]))
+
+    (job,) = jobs(store)
+
+    assert (3600.0, 3600.0 + 1600.0) == (job.allocated_seconds, used(job, "device-hours"))
+
+
 def test_devices_counted_by_their_indices_stand_in(store: Store) -> None:
     """AllocTRES has no GPUs where the site does not track them; the indices were seen while it ran."""
     post(store, record(devices=None, live=Live(T0 + 9.0, devices=4.0, indices={"gw0": (0, 1, 2, 3)})))

@@ -53,14 +53,24 @@ def test_jobs_without_a_record_count_by_what_they_held(store: Store) -> None:
 
 def test_a_job_with_a_record_counts_once(store: Store) -> None:
     """By its record, whatever an agent saw besides; another cluster's job of that id is another job."""
-    seen, elsewhere = delivery([row("7")]), delivery([row("7")], cluster="other")
+    its = row("7", started=T0 + 1, last_seen=T0 + HOUR)
+    seen, elsewhere = delivery([its]), delivery([its], cluster="other")
     with store.writing() as connection:
         for each in (seen, elsewhere):
             writing.post(connection, read(each), "test")
 
     found = spans_in(store, [record("7")])
 
-    assert [(("default", "7"), 2.0), (("other", "7"), 1.0)] == [(each.job, each.devices) for each in found]
+    assert [(("default", "7"), 2.0, T0), (("other", "7"), 100 / (HOUR - 1), T0 + 1)] == [
+        (each.job, each.devices, each.begins) for each in found
+    ]
+
+
+def test_another_job_that_had_the_id_before_counts_by_what_it_held(store: Store) -> None:
+    """Long before the batch system's record of that id: the counter of job ids wrapped."""
+    found = spans_in(store, [record("7")], [row("7")])
+
+    assert [(T0, 2.0), (SEEN, 1.0)] == [(each.begins, each.devices) for each in found]
 
 
 def test_what_agents_saw_counts_where_the_record_knows_no_devices(store: Store) -> None:
