@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, active_count
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.integration
 
 SHORT = Limits(handshake_seconds=0.3, request_seconds=0.5, idle_seconds=1, answer_seconds=0.5)
 LONG = Limits(handshake_seconds=60, request_seconds=60, idle_seconds=60, answer_seconds=60)
+HURRIED = replace(LONG, answer_seconds=0.5)
 PATIENCE = 10.0
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -140,7 +142,7 @@ def test_an_answer_that_is_not_read_is_cut(connect: contextlib.ExitStack, tmp_pa
     authority, page = Authority(), b"a" * 16_000_000
     authority.issue(tmp_path)
     security = Security(config(tmp_path) if tls else None)
-    with serving(security, render=lambda: page, limits=SHORT) as server:
+    with serving(security, render=lambda: page, limits=HURRIED) as server:
         opened = peer(connect, port_of(server))
         if tls:
             opened = connect.enter_context(authority.context().wrap_socket(opened, server_hostname="127.0.0.1"))
