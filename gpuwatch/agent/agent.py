@@ -133,14 +133,17 @@ class Agent:
         for uid, device in sample.devices.items():
             if uid not in self._natures:
                 self._natures[uid], self._models[uid] = nature_of(device), device.model
-        self._meter.advance(now, sample.readings, holdings, unknown, self._natures)
+        waits = {
+            job: waited for told in sample.jobs.values() if told for job, waited in told.storage_waits.items()
+        }
+        self._meter.advance(now, sample.readings, holdings, unknown, self._natures, waits, wall)
         shares = {holding.row: (holding.share, holding.basis) for holding in holdings}
         if shares != self._held:
             # Whoever holds at both ends of a gap is charged for it: be sure to know who held.
             self._held, self._records.urgent = shares, True
         self._update_rows(shares, wall)
         alive = self._registry.see(sample.jobs)
-        self._end_runs(alive, wall)
+        self._end_runs(sample.runs - alive, wall)
         self._close(self._registry.ended(alive | set(self._registry.runs), now), wall)
         self._settle(now, wall)
         self._note_xids(sample.readings, wall)
@@ -163,8 +166,9 @@ class Agent:
             else:
                 self._rows[key] = JobRow(key, usage, share, basis, True, seq, wall)
 
-    def _end_runs(self, alive: Collection[str], wall: float) -> None:
-        for job_id in [job_id for job_id in self._registry.runs if job_id not in alive]:
+    def _end_runs(self, gone: Collection[str], wall: float) -> None:
+        # One that began while the sources were read is not among those that they could find alive.
+        for job_id in [job_id for job_id in self._registry.runs if job_id in gone]:
             del self._registry.runs[job_id]
             self._records.note(wall, "run_ended", job_id=job_id, exit_code=None)
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from gpuwatch.agent.sealed import seal
 from gpuwatch.meter import Counter as HardwareCounter
-from gpuwatch.meter import DeviceMeter, EnergyMeter, Integral, Pending
+from gpuwatch.meter import DeviceMeter, EnergyMeter, Integral, Pending, StorageWaits, Tally
 from gpuwatch.model import DeviceUsage, JobRow, RowKey, Usage
 
 VERSION = 1
@@ -99,7 +99,7 @@ def _shares(pairs: list[list[Any]]) -> dict[RowKey, float]:
     return {RowKey(str(job), int(started), str(uid)): float(amount) for job, started, uid, amount in pairs}
 
 
-_SHARES = {"shares", "since", "throttle_since", "seconds", "integrated", "unmeasured"}
+_SHARES = {"shares", "since", "throttle_since", "seconds", "integrated", "unmeasured", "dark"}
 
 
 def _meter_document(value: Any) -> Any:
@@ -120,7 +120,13 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "counter": lambda document: _value(HardwareCounter, document),
     "pending": lambda document: _value(Pending, document),
     "energy": lambda document: _value(EnergyMeter, document),
-    "throttle": lambda document: {name: _value(HardwareCounter, each) for name, each in document.items()},
+    **dict.fromkeys(
+        ("throttle", "counters"),
+        lambda document: {name: _value(HardwareCounter, each) for name, each in document.items()},
+    ),
+    **dict.fromkeys(("links", "ecc"), lambda document: _value(Tally, document)),
+    "xids": lambda document: _value(HardwareCounter, document),
+    "storage": lambda document: _value(StorageWaits, document),
 }
 
 

@@ -190,12 +190,16 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one tick brought in. A device that could not be read is in `readings` with None."""
+    """What one tick brought in. A device that could not be read is in `readings` with None.
+
+    `runs` are the ids of the runs that the job sources were shown.
+    """
 
     devices: Mapping[str, Device]
     readings: Mapping[str, Reading | None]
     host: HostReading
     jobs: Mapping[str, JobsReading | None]
+    runs: frozenset[str] = frozenset()
 
 
 def _message(error: Exception) -> str:
@@ -233,8 +237,9 @@ class Sampler:
         readings = self._read(now, wall)
         devices = {uid: listed.device for uid, listed in self._listed.items()}
         read = {uid: reading for uid, reading in readings.items() if reading is not None}
-        jobs = self._read_jobs(wall, NodeView(wall, devices, read, runs()), deadline)
-        return Sample(devices, readings, self._host_reading, jobs)
+        shown = runs()
+        jobs = self._read_jobs(wall, NodeView(wall, devices, read, shown), deadline)
+        return Sample(devices, readings, self._host_reading, jobs, frozenset(shown))
 
     def close(self) -> None:
         """Close the device sources, each within a second, and stop the threads."""

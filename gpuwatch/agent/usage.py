@@ -30,6 +30,14 @@ def row_facts(row: JobRow, model: str) -> dict[str, Any]:
         "state_seconds": dict(usage.state_seconds),
         "energy_joules": dict(usage.energy_joules),
         "throttled_seconds": dict(usage.throttled_seconds),
+        "clock_cycles": usage.clock_cycles,
+        "clock_seconds": usage.clock_seconds,
+        "storage_wait_seconds": usage.storage_wait_seconds,
+        "link_bytes": dict(usage.link_bytes),
+        "errors": dict(usage.errors),
+        "energy_gap_seconds": usage.energy_gap_seconds,
+        "first_working": usage.first_working,
+        "last_in_state": dict(usage.last_in_state),
     }
 
 

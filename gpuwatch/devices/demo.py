@@ -27,6 +27,9 @@ FULL_WATTS = 660.0
 MEMORY_BYTES = 80 * 2**30
 RESERVED_BYTES = 600 * 2**20
 
+# Bytes a second at full load: batches come in, results go out, gradients go round.
+PCIE_RECEIVE, PCIE_TRANSMIT, NVLINK = 2.4e9, 0.3e9, 90e9
+
 STEP_SECONDS = 0.25
 POWER_LAG_SECONDS = 0.2
 THERMAL_LAG_SECONDS = 15.0
@@ -47,6 +50,7 @@ class Activity:
     dram: float = 0.0
     clock_hz: float = 345e6
     watts: float = IDLE_WATTS
+    traffic: float = 0.0
 
 
 def noise(uid: str, second: int, of: str) -> float:
@@ -71,6 +75,7 @@ def activity_of(uid: str, second: int, present: Sequence[Holder]) -> Activity:
             dram=min(1.0, 0.47 * level),
             clock_hz=1980e6,
             watts=min(LIMIT_WATTS, watts + (FULL_WATTS - watts) * level),
+            traffic=min(1.0, level),
         )
     if "hang" in phases:
         return Activity(1.0, sm=0.008, clock_hz=1980e6, watts=watts + SPIN_WATTS)
@@ -87,6 +92,7 @@ class Silicon:
         self.joules = 0.0
         self.uptime_seconds = 0.0
         self.throttled_seconds = 0.0
+        self.traffic_seconds = 0.0
         self.watts = self.average_watts = IDLE_WATTS
         self.throttled = False
         self.hot = hot
@@ -135,6 +141,7 @@ class Silicon:
         warmer = self._target_celsius(self.watts) - self.celsius
         self.celsius += warmer * (1 - exp(-seconds / THERMAL_LAG_SECONDS))
         self.uptime_seconds += seconds
+        self.traffic_seconds += self.activity.traffic * seconds
         self.throttled_seconds += seconds if self._held_down else 0.0
         self.throttled = self.celsius > (THROTTLE_BELOW_CELSIUS if self.throttled else THROTTLE_ABOVE_CELSIUS)
 
@@ -160,8 +167,17 @@ class Silicon:
             clock_hz={"sm": self.clock_hz, "memory": 2619e6},
             throttle_seconds={"sw_thermal": self.throttled_seconds, "sw_power_cap": 0.0},
             ecc_errors=self._ecc_errors(),
+            pcie_bytes=self._bytes(PCIE_RECEIVE, PCIE_TRANSMIT),
+            nvlink_bytes=self._bytes(NVLINK, NVLINK),
             processes=tuple(Process(holder.pid, holder.load.memory_bytes) for holder in present),
         )
+
+    def _bytes(self, receive: float, transmit: float) -> dict[str | tuple[str, ...], float]:
+        """What has gone over a link, by its rates at full load."""
+        return {
+            "transmit": float(int(transmit * self.traffic_seconds)),
+            "receive": float(int(receive * self.traffic_seconds)),
+        }
 
     def _ecc_errors(self) -> dict[str | tuple[str, ...], float]:
         corrected = float(self.uptime_seconds // 45) if self.hot else 0.0

@@ -125,7 +125,7 @@ class Track:
             self._rejections(self._uid, reason, count)
         if sample.job_id != self._job or self._time is None:
             self._change_holder(sample)
-        self._meter.advance(reading.time, {self._uid: reading}, self._holdings)
+        self._meter.advance(reading.time, {self._uid: reading}, self._holdings, wall=reading.time)
         self._time = reading.time
 
     def _change_holder(self, sample: Sample) -> None:

@@ -46,12 +46,15 @@ class JobsReading:
     source claims of them is unattributed rather than unallocated. `alive` has jobs that exist whether or not
     they hold a device; a job in neither `alive` nor `allocations` has ended, at once or after `linger_seconds`.
     `excess` is by how much claims that this source refused, because they did not fit on their device, exceed it.
+    `storage_waits` has for how many seconds a job's processes have all waited for storage since its control group
+    was made, by job; those that are read now and then are in it only when they were read just now.
     """
 
     allocations: tuple[Allocation, ...] = ()
     alive: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
     excess: float = 0.0
+    storage_waits: Mapping[str, float] = EMPTY
 
 
 class JobSource(Protocol):

@@ -16,6 +16,7 @@ from gpuwatch.jobs import device_ids, pods, proc
 from gpuwatch.jobs.base import JobsReading, NodeView, Run
 from gpuwatch.jobs.device_ids import Inventory, Shares
 from gpuwatch.jobs.podresources import Granted, PodDevices, PodResources, Told
+from gpuwatch.jobs.pressure import StorageWaits
 from gpuwatch.model import EMPTY, Site
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class KubernetesJobs:
         self._wait_seconds = wait_seconds
         self._client = PodResources(settings.socket, settings.timeout_seconds)
         self._cgroups = pods.PodCgroups(site.sysfs)
+        self._waits = StorageWaits()
         self._known = _Known()
         self._uids: dict[pods.PodName, str] = {}
         self._asked = float("-inf")
@@ -112,7 +114,13 @@ class KubernetesJobs:
             self._settings.replicas,
         )
         self._report(found)
-        return JobsReading(found.allocations, frozenset(living), self._unknown(found, inventory, living))
+        groups = {uid: path for uid in living if (path := self._cgroups.path(uid)) is not None}
+        return JobsReading(
+            found.allocations,
+            frozenset(living),
+            self._unknown(found, inventory, living),
+            storage_waits=self._waits.read(groups, view.now),
+        )
 
     def job_of(self, pid: int, runs: Mapping[str, Run]) -> str | None:
         """The uid of the pod that a process is in; None where it is in none, or is gone."""

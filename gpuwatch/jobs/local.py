@@ -5,6 +5,7 @@ from __future__ import annotations
 import pwd
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,11 +15,13 @@ from gpuwatch.hygiene import label
 from gpuwatch.jobs import proc
 from gpuwatch.jobs.base import JobsReading, NodeView, Run
 from gpuwatch.jobs.lives import Lives
+from gpuwatch.jobs.pressure import StorageWaits
 from gpuwatch.jobs.proc import Stat
 from gpuwatch.jobs.tree import Trees
 from gpuwatch.model import Allocation, Process, Site
 
 _MOST_KNOWN = 8192
+_MOST_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,13 @@ class LocalJobs:
     def __init__(self, settings: Settings, site: Site) -> None:
         self._linger_seconds = settings.linger_seconds
         self._procfs = site.procfs
+        self._cgroups = f"{site.sysfs}/fs/cgroup"
         self._shows_all = proc.shows_all(site.procfs)
         self._lives = Lives(site.procfs)
         self._trees = Trees(site.procfs, self._lives)
         self._known: dict[int, _Known] = {}
+        self._groups: dict[str, str] = {}
+        self._waits = StorageWaits()
         self._run_ids: frozenset[str] = frozenset()
         self._names: dict[int, str] = {}
         self._lock = Lock()
@@ -73,7 +79,10 @@ class LocalJobs:
                 basis = "mig" if device.kind == "mig" and holders == 1 else "holders"
                 share = device.fraction / max(1, holders)
                 allocations.extend(Allocation(job_id, uid, share, basis) for job_id in sorted(jobs))
-        return JobsReading(tuple(allocations), alive, frozenset(unknown))
+            holding = {each.job_id for each in allocations}
+            groups = self._own_groups(holding, view.runs) if self._waits.due(view.now) else {}
+            waits = self._waits.read(groups, view.now)
+        return JobsReading(tuple(allocations), alive, frozenset(unknown), storage_waits=waits)
 
     def job_of(self, pid: int, runs: Mapping[str, Run]) -> str | None:
         """The id of the job that a process belongs to; None where there is no such process any more."""
@@ -98,6 +107,31 @@ class LocalJobs:
                 jobs.add(job_id)
         return jobs, unseen
 
+    def _own_groups(self, jobs: Iterable[str], runs: Mapping[str, Run]) -> dict[str, str]:
+        """Control groups that are one job's alone: a container's, and that of a service or scope for a run.
+
+        Most runs, and all users, share theirs with other processes: what those wait for is not theirs.
+        """
+        groups = {}
+        for job_id in jobs:
+            group = self._groups.get(job_id) if job_id not in runs else self._group_of(runs[job_id], runs)
+            if group is not None:
+                groups[job_id] = group
+        return groups
+
+    def _group_of(self, run: Run, runs: Mapping[str, Run]) -> str | None:
+        try:
+            # Version 2 has one hierarchy, and is the last where there are others.
+            *_, path = ("", *proc.cgroups(self._procfs, run.pid))
+            group = self._cgroups + path
+            with Path(group, "cgroup.procs").open("rb") as file:
+                listed = file.read(_MOST_BYTES)
+            words = listed.split() if len(listed) < _MOST_BYTES else []
+            mine = all(self._job(int(word), runs) == run.job_id for word in words if word.isdigit())
+        except (OSError, Unavailable):
+            return None
+        return group if words and mine and ".." not in path.split("/") else None
+
     def _job(self, pid: int, runs: Mapping[str, Run]) -> str | None:
         self._forget_where_runs_changed(runs)
         known = self._known.get(pid)
@@ -114,7 +148,7 @@ class LocalJobs:
         if job_id is None:
             return None
         if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
+            self._forget()
         self._known[pid] = _Known(process.start, job_id)
         return job_id
 
@@ -122,15 +156,23 @@ class LocalJobs:
         """A run that began may own processes that were known as another's; one that ended owns none."""
         if runs.keys() != self._run_ids:
             self._run_ids = frozenset(runs)
-            self._known.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._groups.clear()
 
     def _resolve(self, process: Stat, runs: Mapping[str, Run]) -> str | None:
         run = self._trees.owner(process, runs)
         if run is not None:
             self._trees.remember(run, process)
             return run
-        container = proc.container(proc.cgroups(self._procfs, process.pid))
+        paths = proc.cgroups(self._procfs, process.pid)
+        container = proc.container(paths)
         if container is not None:
+            group = proc.container_group(paths)
+            if group is not None:
+                self._groups[f"container:{container}"] = self._cgroups + group
             return f"container:{container}"
         uid = proc.uid(self._procfs, process.pid)
         return None if uid is None else f"user:{self._name(uid)}"

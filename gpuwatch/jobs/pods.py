@@ -80,6 +80,11 @@ class PodCgroups:
         path = self._paths.get(uid)
         return path is not None and path.is_dir()
 
+    def path(self, uid: str) -> str | None:
+        """The control group of a pod that was seen at the last refresh; None where there was none."""
+        path = self._paths.get(uid)
+        return None if path is None else str(path)
+
     def _find(self) -> list[Path]:
         """The directories that pods are under. Version 1 has the same below each controller: one is enough."""
         if (self._root / "cgroup.controllers").exists():

@@ -100,6 +100,17 @@ def container(paths: tuple[str, ...]) -> str | None:
     return found
 
 
+def container_group(paths: tuple[str, ...]) -> str | None:
+    """The control group of the container that `container` names; None where it is out of the agent's sight."""
+    for path in paths:
+        segments = path.split("/")
+        for place in range(len(segments), 0, -1):
+            match = _CONTAINER.fullmatch(segments[place - 1])
+            if match and not (match["prefix"] or "").endswith("conmon"):
+                return None if ".." in segments else "/".join(segments[:place])
+    return None
+
+
 def _read(procfs: str, pid: int, name: str) -> bytes | None:
     path = f"{procfs}/{pid}/{name}"
     try:

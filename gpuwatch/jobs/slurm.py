@@ -17,6 +17,7 @@ from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
 from gpuwatch.jobs import proc, slurm_maps
 from gpuwatch.jobs.base import JobsReading, NodeView, Run
+from gpuwatch.jobs.pressure import StorageWaits
 from gpuwatch.jobs.slurm_cgroups import Groups, JobGroup, title_says
 from gpuwatch.jobs.slurm_devices import (
     NOTHING,
@@ -104,6 +105,7 @@ class SlurmJobs:
         self._said: frozenset[str] = frozenset()
         self._looked = _NEVER
         self._opened: set[tuple[str, int]] = set()
+        self._waits = StorageWaits()
         self._lock = Lock()
 
     def read(self, view: NodeView) -> JobsReading:
@@ -125,6 +127,7 @@ class SlurmJobs:
             alive,
             _not_taken(self._layout, settled) if nameless or not complete else frozenset(),
             excess=sum(claim.share for _, claim in settled.refused),
+            storage_waits=self._waits.read({job_id: group.path for job_id, group in groups.items()}, view.now),
         )
 
     def job_of(self, pid: int, runs: Mapping[str, Run]) -> str | None:

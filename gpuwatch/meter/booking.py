@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gpuwatch.meter.energy import Energy
-from gpuwatch.meter.shares import UNALLOCATED, UNATTRIBUTED, Shares, split
-from gpuwatch.model import EMPTY, DeviceUsage, Labels, RowKey, Usage
+from gpuwatch.meter.shares import UNALLOCATED, UNATTRIBUTED, Shares
+from gpuwatch.model import EMPTY, DeviceUsage, Labels, Reading, RowKey, Usage
 
 
 @dataclass(slots=True)
@@ -22,10 +22,20 @@ class Booking:
     energy_unmeasured_seconds: float = 0.0
     energy_joules: Mapping[Labels, float] = EMPTY
     throttled_seconds: Mapping[Labels, float] = EMPTY
+    clock_cycles: float | None = None
+    clock_seconds: float | None = None
+    storage_wait_seconds: float | None = None
+    link_bytes: Mapping[Labels, float] = EMPTY
+    errors: Mapping[Labels, float] = EMPTY
+    energy_gap_seconds: float = 0.0
 
-    def added_to(self, usage: Usage) -> Usage:
-        """The row's usage with this on top."""
+    def added_to(self, usage: Usage, time: float | None = None) -> Usage:
+        """The row's usage with this on top; what was seen was seen at `time`, Unix seconds.
+
+        The first time stands and the last one only grows, whatever the clock does: they never change places.
+        """
         state = {self.state: self.held_seconds} if self.held_seconds else EMPTY
+        first = time if self.state == "working" and state and usage.first_working is None else None
         return usage + Usage(
             self.held_seconds,
             self.busy_seconds,
@@ -35,6 +45,14 @@ class Booking:
             state,
             self.energy_joules,
             self.throttled_seconds,
+            self.clock_cycles,
+            self.clock_seconds,
+            self.storage_wait_seconds,
+            self.link_bytes,
+            self.errors,
+            self.energy_gap_seconds,
+            first,
+            {self.state: time} if state and time is not None else EMPTY,
         )
 
 
@@ -72,11 +90,18 @@ def book_energy(known: Energy, booked: dict[RowKey, Booking]) -> None:
         of(booked, row).energy_unmeasured_seconds = amount
 
 
-def book_throttle(reason: Labels, seconds: float, since: Shares, booked: dict[RowKey, Booking]) -> None:
-    """Time with clocks held down, to those who held the device meanwhile."""
-    for row, amount in split(seconds, since).items():
+def book_clock(hertz: float, held: Shares, booked: dict[RowKey, Booking]) -> None:
+    """Cycles of the time that this look is about, to those who held the device and of whom it is known to work."""
+    for row, seconds in held.items():
         booking = of(booked, row)
-        booking.throttled_seconds = {**booking.throttled_seconds, reason: amount}
+        if booking.state == "working":
+            booking.clock_cycles, booking.clock_seconds = hertz * seconds, seconds
+
+
+def clock_of(reading: Reading) -> float | None:
+    """The clock that computing runs at, Hz."""
+    hertz = reading.clock_hz.get("sm")
+    return reading.clock_hz.get("graphics") if hertz is None else hertz
 
 
 def _of_jobs(amounts: Shares) -> float:

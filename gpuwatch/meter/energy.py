@@ -44,6 +44,8 @@ class EnergyMeter:
     counter: Counter = field(default_factory=Counter)
     pending: Pending = field(default_factory=Pending)
     rejected: int = 0
+    dark: Shares = field(default_factory=dict)
+    """How long each row has been held since its energy was last known, seconds of the clock whatever its share."""
 
     def advance(
         self, now: float, watts: float | None, joules: float | None, held: Shares, fastest: float, gaps: Gaps
@@ -64,6 +66,25 @@ class EnergyMeter:
             return NOTHING
         self.counter.time = None
         return self._book_integral(cut=False)
+
+    def gaps(self, seconds: float, held: Shares, known: Energy) -> Shares:
+        """Of the rows that have lost energy for good: how long they have been held on end without any.
+
+        To be called after `advance`, with the `seconds` that it was about. In what a missing counter left behind,
+        measured and unmeasured time are mixed: there all that is unmeasured counts as one.
+        """
+        for row in held:
+            self.dark[row] = self.dark.get(row, 0.0) + seconds
+        found = {}
+        for row, amount in known.unmeasured.items():
+            dark = self.dark.get(row, 0.0)
+            found[row] = min(dark, amount) if row in known.joules else dark
+        for row in known.joules:
+            self.dark.pop(row, None)
+        if len(self.dark) > len(held):
+            waiting = (held, self.pending.seconds, self.power.since)
+            self.dark = {row: dark for row, dark in self.dark.items() if any(row in each for each in waiting)}
+        return found
 
     def finish(self) -> Energy:
         """What the power integral says of the time that still waits, and what nothing will ever say."""

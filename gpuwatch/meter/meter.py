@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from gpuwatch.meter.booking import Booking, book_energy, book_throttle, device_total, of
-from gpuwatch.meter.energy import Energy, EnergyMeter, Gaps
+from gpuwatch.meter.booking import Booking, book_clock, book_energy, clock_of, device_total, of
+from gpuwatch.meter.counts import book_counts
+from gpuwatch.meter.device import DeviceMeter, Look, Nature
+from gpuwatch.meter.energy import Energy, Gaps
 from gpuwatch.meter.shares import (
     UNALLOCATED,
     UNATTRIBUTED,
     Holding,
     Shares,
-    add,
     scaled,
     shares_of,
     shares_over_gap,
     unattributed,
 )
-from gpuwatch.meter.signals import Counter, Integral
 from gpuwatch.meter.states import StateRule, classify, idle_level, power_of
 from gpuwatch.model import EMPTY, DeviceUsage, Reading, RowKey, Usage
 
@@ -47,76 +46,8 @@ class MeterSettings:
         return self.models[max(matching, key=len)] if matching else self.rule
 
 
-class Nature(NamedTuple):
-    """What the meter must know of a device beside its readings; None where nobody knows.
-
-    A slice has a `parent`, whose power, energy and throttling it shares, and is a `fraction` of it.
-    """
-
-    model: str = ""
-    idle_watts: float | None = None
-    limit_watts: float | None = None
-    parent: str | None = None
-    fraction: float = 1.0
-    driver: str | None = None
-
-
-class Look(NamedTuple):
-    """What is seen of one device now; `electric` is the reading with its power and energy, a slice's parent's."""
-
-    reading: Reading | None
-    electric: Reading | None
-    shares: Shares
-    whole: float
-    nature: Nature
-
-
 ZERO = Usage()
 NOBODY_KNOWS = Nature()
-
-
-@dataclass(slots=True)
-class DeviceMeter:
-    """Everything the meter remembers of one device between two looks."""
-
-    time: float
-    shares: Shares
-    energy: EnergyMeter = field(default_factory=EnergyMeter)
-    busy: Integral = field(default_factory=Integral)
-    memory: Integral = field(default_factory=Integral)
-    tensor: Integral = field(default_factory=Integral)
-    throttle: dict[str, Counter] = field(default_factory=dict)
-    throttle_since: Shares = field(default_factory=dict)
-    idle_watts: float | None = None
-    whole: float = 1.0
-    """How much of the device there was to hold: less than 1 for a slice, and for what slices leave of a parent."""
-    parent: str | None = None
-    driver: str | None = None
-
-    def saw(self, now: float, look: Look) -> None:
-        """Remember what the next look begins with."""
-        self.time, self.shares, self.whole = now, look.shares, look.whole
-        self.parent, self.driver = look.nature.parent, look.nature.driver or self.driver
-
-    def reloaded(self, look: Look) -> bool:
-        """Whether the driver was loaded anew since the last look: it is another, or its energy counter fell."""
-        if self.driver is not None and look.nature.driver not in (None, self.driver):
-            return True
-        joules = None if look.electric is None else look.electric.energy_joules
-        return joules is not None and self.energy.counter.time is not None and joules < self.energy.counter.value
-
-    def settled(self, row: RowKey) -> bool:
-        """Whether nothing of this row waits for a later reading."""
-        energy = self.energy
-        waiting = (
-            energy.pending.seconds,
-            energy.power.since,
-            self.busy.since,
-            self.memory.since,
-            self.tensor.since,
-            self.throttle_since,
-        )
-        return row not in self.shares and not any(row in since for since in waiting)
 
 
 class Meter:
@@ -130,6 +61,8 @@ class Meter:
         self.changed: set[RowKey] = set()
         self._meters: dict[str, DeviceMeter] = {}
         self._unwatched: set[str] = set()
+        self._waits: Mapping[str, float] = EMPTY
+        self._wall: float | None = None
         self._gaps = Gaps(self.settings.gap_seconds, self.settings.counter_gap_seconds)
 
     def advance(
@@ -139,18 +72,22 @@ class Meter:
         holdings: Iterable[Holding] = (),
         unknown: Collection[str] = (),
         natures: Mapping[str, Nature] = EMPTY,
+        waits: Mapping[str, float] = EMPTY,
+        wall: float | None = None,
     ) -> None:
         """Account for the time since the last look at each device in `readings`.
 
         `now` is on any axis of seconds that never goes back; a device that could not be read is there with
         None. `holdings` is who holds what now, `unknown` the devices of which nobody can say. Afterwards
-        `changed` has the rows that are not as they were.
+        `changed` has the rows that are not as they were. `waits` has how long jobs have waited for storage, in
+        seconds, of those of whom it was read for this look. `wall` is what the clock shows, in Unix seconds.
 
         A slice that is not there while its parent is has been taken apart. What no slice has of a parent, in
         time and in energy, stays with the parent: the sum over all devices is what is physically there.
         """
         self.changed = set()
         self.share_excess = 0.0
+        self._waits, self._wall = waits, wall
         by_device: dict[str, list[Holding]] = {}
         for holding in holdings:
             by_device.setdefault(holding.device, []).append(holding)
@@ -183,9 +120,16 @@ class Meter:
         state = self._state(meter, look, seconds)
         booked = {row: Booking(amount, state) for row, amount in held.items()}
         self._book_signals(now, meter, look.reading, held, booked)
+        hertz = _clock_of(look)
+        if hertz is not None:
+            book_clock(hertz, held, booked)
         known = self._energy(now, meter, look, held)
         book_energy(known, booked)
-        _book_throttle(now, meter, look.electric, held, booked)
+        for row, amount in meter.energy.gaps(seconds, held, known).items():
+            of(booked, row).energy_gap_seconds = amount
+        book_counts(now, meter, look.electric, held, booked)
+        for row, amount in meter.storage.advance(now, self._waits, held, look.shares).items():
+            of(booked, row).storage_wait_seconds = amount
         self._post(booked)
         if seconds or known.joules:
             self.devices[uid] = device_total(self.devices[uid], seconds * meter.whole, held, known)
@@ -218,7 +162,9 @@ class Meter:
     def _post(self, booked: Mapping[RowKey, Booking]) -> None:
         for row, booking in booked.items():
             if row != UNALLOCATED and row != UNATTRIBUTED:
-                self.rows[row] = booking.added_to(self.rows.get(row, ZERO))
+                # A clock that was set back shows times before the row began.
+                time = None if self._wall is None else max(self._wall, float(row.started))
+                self.rows[row] = booking.added_to(self.rows.get(row, ZERO), time)
                 self.changed.add(row)
 
     def _touch(self, row: RowKey) -> None:
@@ -306,17 +252,10 @@ def _limit_of(reading: Reading | None, nature: Nature) -> float | None:
     return reading.power_limit_watts if reading is not None and known else nature.limit_watts
 
 
-def _book_throttle(
-    now: float, meter: DeviceMeter, reading: Reading | None, held: Shares, booked: dict[RowKey, Booking]
-) -> None:
-    add(meter.throttle_since, held)
-    if reading is None:
-        return
-    since, meter.throttle_since = meter.throttle_since, {}
-    for reason, value in reading.throttle_seconds.items():
-        rise = meter.throttle.setdefault(str(reason), Counter()).rise(now, value, fastest=1.5)
-        if rise:
-            book_throttle(reason, rise * meter.whole, since, booked)
+def _clock_of(look: Look) -> float | None:
+    """A slice has the clock of its parent."""
+    hertz = None if look.reading is None else clock_of(look.reading)
+    return clock_of(look.electric) if hertz is None and look.electric is not None else hertz
 
 
 def _signals(reading: Reading | None) -> tuple[float | None, float | None, float | None]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gpuwatch.meter.shares import Shares, add, scaled
 
 # A counter that is updated in steps and read late may seem to count this much longer than it did.
 SLACK_SECONDS = 2.0
+# What a driver is asked for every 10 s is repeated meanwhile: who does not rise for longer stands still.
+REPEAT_SECONDS = 12.0
+# Counters that stay away for longer begin anew, and so do those who are charged for them.
+AWAY_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -55,3 +60,44 @@ class Counter:
             return None
         rise = value - before if value >= before else value
         return rise if rise <= fastest * (now - then + SLACK_SECONDS) else None
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counters that a driver may repeat for a while before they move, and who has held the device meanwhile."""
+
+    counters: dict[str, Counter] = field(default_factory=dict)
+    since: Shares = field(default_factory=dict)
+    time: float | None = None
+
+    def advance(
+        self, now: float, values: Mapping[str, float], held: Shares, fastest: float
+    ) -> tuple[Mapping[str, float], Shares]:
+        """How much each counter rose, and the share-seconds that this came in; nothing while they are repeated.
+
+        `fastest` is the most that one can count in a second.
+        """
+        if not values:
+            return self._miss(now, held)
+        add(self.since, held)
+        rises = {name: self._rise(name, now, value, fastest) for name, value in values.items()}
+        known = {name: rise for name, rise in rises.items() if rise is not None}
+        moved = any(known.values()) or not known
+        if self.time is not None and not moved and now - self.time <= REPEAT_SECONDS:
+            return {}, {}
+        since, self.since, self.time = self.since, {}, now
+        return known, since
+
+    def _rise(self, name: str, now: float, value: float, fastest: float) -> float | None:
+        counter = self.counters.get(name)
+        if counter is None:
+            counter = self.counters[name] = Counter()
+        return counter.rise(now, value, fastest)
+
+    def _miss(self, now: float, held: Shares) -> tuple[Mapping[str, float], Shares]:
+        if self.time is None:
+            return {}, {}
+        add(self.since, held)
+        if now - self.time > AWAY_SECONDS:
+            self.counters, self.since, self.time = {}, {}, None
+        return {}, {}

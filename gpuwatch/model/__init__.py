@@ -21,13 +21,29 @@ from gpuwatch.model.metric import (
     series_of,
 )
 from gpuwatch.model.snapshot import AgentHealth, Snapshot, SourceHealth
-from gpuwatch.model.usage import BASES, METHODS, STATES, Allocation, DeviceUsage, JobKey, JobRow, RowKey, Usage
+from gpuwatch.model.usage import (
+    BASES,
+    ERRORS,
+    LINKS,
+    METHODS,
+    STATES,
+    THROTTLES,
+    Allocation,
+    DeviceUsage,
+    JobKey,
+    JobRow,
+    RowKey,
+    Usage,
+)
 
 __all__ = [
     "BASES",
     "EMPTY",
+    "ERRORS",
+    "LINKS",
     "METHODS",
     "STATES",
+    "THROTTLES",
     "AgentHealth",
     "Alert",
     "Allocation",

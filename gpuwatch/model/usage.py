@@ -6,13 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gpuwatch.model.metric import Labelled, Labels, metric
+from gpuwatch.model.metric import EMPTY, Labelled, Labels, metric
 
 STATES = ("working", "spinning", "idle", "unknown")
 
 BASES = ("whole", "mig", "shard", "mps", "timeslice", "holders")
 
 METHODS = ("counter", "integrated", "modelled")
+
+THROTTLES = ("sw_power_cap", "sw_thermal", "hw_thermal", "hw_power_brake", "sync_boost", "other")
+
+LINKS = ("pcie_receive", "pcie_transmit", "nvlink_receive", "nvlink_transmit")
+
+ERRORS = ("ecc_corrected", "ecc_uncorrected", "xid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +64,27 @@ def _sum_mapping(left: Mapping[Labels, float], right: Mapping[Labels, float]) ->
     return total
 
 
+def _least(left: float | None, right: float | None) -> float | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return min(left, right)
+
+
+def _latest(left: Mapping[Labels, float], right: Mapping[Labels, float]) -> Mapping[Labels, float]:
+    if not left or not right:
+        return left or right
+    latest = dict(left)
+    for key, value in right.items():
+        latest[key] = max(latest.get(key, value), value)
+    return latest
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What was held and what became of it; adds up, and `Usage()` is its zero.
 
-    Σ `state_seconds` = `held_seconds`. A counter that was never measured is None, not 0.
+    Σ `state_seconds` = `held_seconds`. A counter that was never measured is None, not 0. Counters add up; of
+    `energy_gap_seconds` and `last_in_state` the greatest counts, of `first_working` the least.
     """
 
     held_seconds: float = metric(
@@ -102,6 +124,22 @@ class Usage:
         "reason",
         kind="counter",
     )
+    clock_cycles: float | None = None
+    """Cycles of the SM clock while working; divided by `clock_seconds` the mean clock at work, Hz."""
+    clock_seconds: float | None = None
+    """Working time of which the clock is known."""
+    storage_wait_seconds: float | None = None
+    """Held time in which all of the job's processes on the node waited for storage."""
+    link_bytes: Labelled = EMPTY
+    """Bytes over the device's links, by one of `LINKS`."""
+    errors: Labelled = EMPTY
+    """Errors of the device while it was held, by one of `ERRORS`."""
+    energy_gap_seconds: float = 0.0
+    """The longest held time on end without a measurement of energy."""
+    first_working: float | None = None
+    """When it was first seen working, Unix seconds."""
+    last_in_state: Labelled = EMPTY
+    """When it was last seen in each of `STATES`, Unix seconds."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -113,6 +151,14 @@ class Usage:
             _sum_mapping(self.state_seconds, other.state_seconds),
             _sum_mapping(self.energy_joules, other.energy_joules),
             _sum_mapping(self.throttled_seconds, other.throttled_seconds),
+            _sum_optional(self.clock_cycles, other.clock_cycles),
+            _sum_optional(self.clock_seconds, other.clock_seconds),
+            _sum_optional(self.storage_wait_seconds, other.storage_wait_seconds),
+            _sum_mapping(self.link_bytes, other.link_bytes),
+            _sum_mapping(self.errors, other.errors),
+            max(self.energy_gap_seconds, other.energy_gap_seconds),
+            _least(self.first_working, other.first_working),
+            _latest(self.last_in_state, other.last_in_state),
         )
 
     @property

@@ -87,12 +87,15 @@ class FakeJobs:
         self.linger = 0.0
         self.error: Exception | None = None
         self.pids: dict[int, str] = {}
+        self.waits: dict[str, float] = {}
+        self.meanwhile = lambda: None
 
     def read(self, view):
+        self.meanwhile()
         if self.error:
             raise self.error
         claims = tuple(Allocation(job, uid, 1.0, "whole") for uid, job in self.holders.items())
-        return JobsReading(claims, frozenset(self.alive))
+        return JobsReading(claims, frozenset(self.alive), storage_waits=dict(self.waits))
 
     def job_of(self, pid, runs):
         for run in runs.values():

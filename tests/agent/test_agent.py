@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import fields
 
 import pytest
 
 from gpuwatch.agent.messages import Declare, EndRun, Ping, ReportProgress, StartRun
 from gpuwatch.agent.socket import Peer
 from gpuwatch.errors import DeclarationError, Forbidden, Locked, Rejected, RestartRequired, Unavailable
-from gpuwatch.model import JobKey, RowKey
+from gpuwatch.model import JobKey, RowKey, Usage
 from tests.agent.fakes import FakeNode, eventually
 
 PEER = Peer(pid=4242, pid_start=1, uid=1000, gid=1000)
@@ -337,6 +338,19 @@ def test_run_is_a_job_with_a_beginning_an_end_and_an_exit_code(node):
     assert [row["open"] for row in document["rows"]] == [False]
 
 
+def test_run_that_begins_while_the_sources_are_read_lives(node):
+    """They were not shown it, so that they do not tell of it says nothing."""
+    began = []
+    node.jobs.meanwhile = lambda: began or began.append(node.agent.handle(PEER, StartRun(name="x"))["job_id"])
+    node.tick()
+    node.jobs.meanwhile = lambda: None
+    node.jobs.alive = set(began)
+    node.tick()
+
+    events = [(each["kind"], each["job_id"]) for each in node.agent.since(0)["events"]]
+    assert events == [("run_started", began[0])]
+
+
 def test_run_whose_process_vanished_is_ended_with_no_exit_code(node):
     """kill -9 of `gpuwatch run` itself: nobody tells the agent, the process is gone."""
     job_id = node.agent.handle(PEER, StartRun(name="x"))["job_id"]
@@ -446,6 +460,43 @@ def test_everything_told_is_json(node):
     node.tick(3)
 
     assert json.loads(json.dumps(node.agent.since(0), allow_nan=False))["schema"] == 1
+
+
+def test_row_tells_every_field_of_usage_by_its_name(node):
+    """What accounting keeps is what the model has; nothing is left out, nothing renamed."""
+    node.jobs.holders = {"fake:0": "42"}
+    node.tick(2)
+
+    (row,) = node.agent.since(0)["rows"]
+    assert {each.name for each in fields(Usage)} <= row.keys()
+    assert (row["clock_cycles"], row["storage_wait_seconds"], row["link_bytes"]) == (None, None, {})
+
+
+def test_summary_of_a_job_goes_on_over_a_restart(node):
+    """Errors, waiting for storage, and when it worked: told of both lives, and of what was between."""
+    node.jobs.holders, node.jobs.waits = {"fake:0": "42"}, {"42": 10.0}
+    node.tick(4)
+    node.devices.xids = {"31": 1.0}
+    began = node.tick().time - 3
+    node.restart()
+    node.devices.xids, node.jobs.waits = {"31": 1.0, "48": 2.0}, {"42": 16.0}
+    back = node.tick(seconds=60).time
+    node.tick()
+
+    (row,) = node.agent.since(0)["rows"]
+    assert (row["errors"], row["storage_wait_seconds"]) == ({"xid": 3.0}, pytest.approx(6.0))
+    assert (row["first_working"], row["last_in_state"]) == (began, {"working": back + 1, "unknown": back})
+
+
+def test_clock_that_leaps_back_does_not_have_a_job_work_before_it_began(node):
+    """The first time stands, the last one stays until the clock has caught up."""
+    node.jobs.holders = {"fake:0": "42"}
+    last = node.tick(3).time
+    node.clock.wall -= 10_000
+    node.tick(3)
+
+    (row,) = node.agent.since(0)["rows"]
+    assert (row["first_working"], row["last_in_state"]) == (last - 1, {"working": last})
 
 
 def test_ended_rows_leave_the_snapshot_after_the_grace(node):

@@ -58,5 +58,18 @@ def test_every_snapshot_of_ten_minutes_adds_up(tmp_path: Path) -> None:
     }
     assert states["a"]["spinning"] == pytest.approx(150, abs=10)
     assert states["idle"] == {"idle": pytest.approx(599, abs=2)}
+
+    rows = {(key.job_id, key.device): row for key, row in last.rows.items()}
+    idle, spun = rows["idle", "demo:2"].usage, rows["a", "demo:0"].usage
+    # The holder that never began, and the job that hung in the last fifty seconds.
+    assert (idle.first_working, set(idle.last_in_state)) == (None, {"idle"})
+    assert spun.last_in_state["spinning"] == last.time
+    assert spun.last_in_state["working"] == pytest.approx(last.time - 50, abs=3)
+    assert spun.clock_cycles / spun.clock_seconds == pytest.approx(1980e6)
+    assert (idle.clock_seconds, idle.link_bytes["pcie_receive"]) == (None, 0)
+    assert (
+        spun.link_bytes["pcie_receive"] > 8 * spun.link_bytes["pcie_transmit"] > 0 == spun.errors["ecc_corrected"]
+    )
+    assert rows["b", "demo:5"].usage.energy_gap_seconds <= rows["b", "demo:5"].usage.held_seconds
     assert any("demo:5" not in snapshot.readings for snapshot in sink.snapshots)
     assert last.device_usage["demo:7"].unallocated_energy_joules > 0

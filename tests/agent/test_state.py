@@ -17,7 +17,7 @@ from gpuwatch.agent.disk import Disk
 from gpuwatch.agent.sealed import seal, unseal
 from gpuwatch.agent.state import SEQ_RESERVE, Abandoned, State, StateDirectory, encode
 from gpuwatch.errors import Locked, Unavailable
-from gpuwatch.meter import Holding, Meter
+from gpuwatch.meter import Holding, Meter, StorageWaits, Tally
 from gpuwatch.model import JobKey, JobRow, Reading
 from tests.agent.disks import FaultyDisk
 
@@ -31,10 +31,13 @@ def metered(script):
         power = {("average", "device"): watts} if watts is not None else {}
         reading = Reading(
             D, float(second), utilization_ratio=utilization, power_watts=power, energy_joules=joules,
-            throttle_seconds={"sw_thermal": second / 10},
+            throttle_seconds={"sw_thermal": second / 10}, clock_hz={"sm": 1e9},
+            pcie_bytes={"receive": 5.0 * (second // 3)}, ecc_errors={("corrected", "volatile"): second // 4},
+            xid_errors={"31": second // 5},
         )  # fmt: skip
         holdings = [Holding(JobKey("a", 1), D, 0.5, "shard")] if held else []
-        meter.advance(float(second), {D: reading}, holdings)
+        waits = {"a": second / 20} if second % 5 == 0 else {}
+        meter.advance(float(second), {D: reading}, holdings, waits=waits, wall=1e9 + second)
     return meter
 
 
@@ -318,6 +321,41 @@ def test_fields_that_a_later_program_added_are_dropped(tmp_path):
     loaded = load(tmp_path).state
 
     assert (loaded.rows, loaded.devices, loaded.meters) == (state.rows, state.devices, state.meters)
+
+
+SUMMARY = (
+    "clock_cycles", "clock_seconds", "storage_wait_seconds", "link_bytes", "errors", "energy_gap_seconds",
+    "first_working", "last_in_state",
+)  # fmt: skip
+
+
+def without(names, value):
+    """A document without fields of these names, at any depth."""
+    if isinstance(value, dict):
+        return {name: without(names, each) for name, each in value.items() if name not in names}
+    return [without(names, each) for each in value] if isinstance(value, list) else value
+
+
+def test_state_from_before_the_summary_of_a_job_goes_on_with_one(tmp_path):
+    """An upgrade finds no links, no errors and no clock: they are unknown so far, and counted from now on."""
+    state = state_of(metered([(600.0, None, 0.9, True)] * 8))
+    memory = ("links", "ecc", "xids", "storage", "dark")
+    (tmp_path / "state.json").write_bytes(seal(without((*SUMMARY, *memory), unseal(encode(state)))))
+    loaded = load(tmp_path).state
+
+    (usage,) = (row.usage for row in loaded.rows.values())
+    assert [getattr(usage, name) or None for name in SUMMARY] == [None] * len(SUMMARY)
+    assert usage.held_seconds == pytest.approx(3.5)
+    assert (loaded.meters[D].links, loaded.meters[D].storage) == (Tally(), StorageWaits())
+
+
+def test_memory_of_the_summary_is_of_names_that_an_earlier_program_passes_over(tmp_path):
+    """It reads what it knows of a meter by name; nothing that it knows means something else now."""
+    document = unseal(encode(state_of(metered([(600.0, None, 0.9, True)] * 8))))
+
+    known = {"time", "shares", "energy", "busy", "memory", "tensor", "throttle", "throttle_since", "idle_watts"}
+    added = {"links", "ecc", "xids", "storage"}
+    assert {"whole", "parent", "driver", *known, *added} == set(document["meters"][D])
 
 
 def test_fields_that_an_earlier_program_did_not_write_have_defaults(tmp_path):

@@ -259,3 +259,14 @@ def test_no_driver_directory_means_no_load(tmp_path: Path) -> None:
     source.close()
 
     assert reading.processes == ()
+
+
+def test_links_move_with_the_work_and_stand_still_without() -> None:
+    """Batches come in while it computes; a hung collective moves nothing."""
+    silicon = Silicon("demo:0")
+    worked = watch(silicon, 60, COMPUTE)[-1]
+    hung = watch(silicon, 60, HANG, since=START + 60)[-1]
+
+    assert worked.pcie_bytes["receive"] > worked.pcie_bytes["transmit"] > 0
+    assert worked.nvlink_bytes["receive"] == worked.nvlink_bytes["transmit"] > worked.pcie_bytes["receive"]
+    assert hung.pcie_bytes["receive"] == pytest.approx(worked.pcie_bytes["receive"], rel=0.02)

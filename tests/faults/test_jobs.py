@@ -180,14 +180,25 @@ def started_run(node: Node) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@contextmanager
+def running_runs(node: Node, count: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """So many of them, ended whatever happens."""
+    runs = [started_run(node) for _ in range(count)]
+    try:
+        yield runs
+    finally:
+        for run in runs:
+            run.send_signal(signal.SIGTERM)
+            run.wait(10)
+
+
 @pytest.mark.integration
 @pytest.mark.xdist_group("shared node")
 def test_fault_32_two_jobs_on_one_gpu_get_half_each(node: Node) -> None:
     """Σ jobs = device, in seconds and in joules: neither gets the full value."""
     known = set(node.metrics().of(SHARE))
     uuid = node.fake.devices[4].uuid
-    runs = [started_run(node), started_run(node)]
-    with holding(node, 4, *runs):
+    with running_runs(node, 2) as runs, holding(node, 4, *runs):
         metrics = node.wait_for(
             lambda metrics: len([each for each in metrics.of(SHARE, uuid) if 'job_id="run-' in each]) == 2
         )
@@ -196,9 +207,6 @@ def test_fault_32_two_jobs_on_one_gpu_get_half_each(node: Node) -> None:
         began = node.metrics()
         time.sleep(2.0)
         ended = node.metrics()
-    for run in runs:
-        run.send_signal(signal.SIGTERM)
-        run.wait(10)
 
     assert sorted(shares.values()) == [0.5, 0.5]
     grown = [

@@ -415,3 +415,14 @@ def test_missing_library_is_a_mistake_of_the_installation() -> None:
 
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert told.stdout.rstrip().endswith("install gpuwatch[kubernetes]")
+
+
+def test_pod_tells_how_long_it_waited_for_storage(kubelet: FakeKubelet) -> None:
+    """By its control group, every few seconds; one without is unknown."""
+    kubelet.pods = [pod("train-0", {GPU: GPUS[:1]}), pod("train-1", {GPU: GPUS[1:2]})]
+    train = kubelet.live("train-0", 1)
+    kubelet.live("train-1", 2)
+    (kubelet.group(1) / "io.pressure").write_text("full avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\n")
+    node = Node(kubelet)
+
+    assert [node.read(second).storage_waits for second in (0.0, 1.0)] == [{train: 1.5}, {}]

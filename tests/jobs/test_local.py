@@ -32,9 +32,9 @@ def procfs(tmp_path: Path) -> FakeProcfs:
     return FakeProcfs(tmp_path)
 
 
-def local(procfs: FakeProcfs) -> LocalJobs:
+def local(procfs: FakeProcfs, sysfs: Path | str = "/none") -> LocalJobs:
     """The source that reads it."""
-    return LocalJobs(LocalJobs.Settings(), Site(procfs=str(procfs.root)))
+    return LocalJobs(LocalJobs.Settings(), Site(procfs=str(procfs.root), sysfs=str(sysfs)))
 
 
 def view(holders: Mapping[str, tuple[int, ...] | None], *runs: Run) -> NodeView:
@@ -344,3 +344,52 @@ def test_real_processes_are_attributed() -> None:
         assert frozenset({"run-1"}) == jobs.read(view({}, run)).alive
     finally:
         child.communicate()
+
+
+def test_only_a_container_tells_how_long_it_waited_for_storage(procfs: FakeProcfs, tmp_path: Path) -> None:
+    """Its control group is its own; a user's, and that of a run, is shared with whatever else he does."""
+    path = f"system.slice/docker-{ID}.scope"
+    shared = "user.slice/user-1000.slice/session-1.scope"
+    for each, microseconds in ((path, 2_500_000), (shared, 9_000_000)):
+        (tmp_path / "fs/cgroup" / each).mkdir(parents=True)
+        (tmp_path / "fs/cgroup" / each / "io.pressure").write_text(f"full avg10=0.00 total={microseconds}\n")
+    procfs.add(10, cgroup=f"0::/{path}/payload\n")
+    procfs.add(11, uid=NOBODY, cgroup=f"0::/{shared}\n")
+    procfs.add(100, start=1000, uid=NOBODY, cgroup=f"0::/{shared}\n")
+    jobs = local(procfs, tmp_path)
+
+    assert jobs.read(view({"a": (10,), "b": (11,), "c": (100,)}, RUN)).storage_waits == {
+        "container:3f0c9a1b2c4d": 2.5
+    }
+
+
+def test_run_that_has_a_control_group_to_itself_tells_how_long_it_waited(
+    procfs: FakeProcfs, tmp_path: Path
+) -> None:
+    """A service that runs nothing else; from when somebody else is in it, it is unknown."""
+    group = tmp_path / "fs/cgroup/system.slice/train.service"
+    group.mkdir(parents=True)
+    (group / "io.pressure").write_text("full avg10=0.00 total=750000\n")
+    for pid, parent in ((100, 1), (101, 100), (200, 1)):
+        procfs.add(pid, ppid=parent, start=1000 + parent, uid=NOBODY, cgroup="0::/system.slice/train.service\n")
+    run = replace(RUN, pid_start=1001)
+    waits = []
+    for pids in ("100\n101\n", "100\n101\n200\n", ""):
+        (group / "cgroup.procs").write_text(pids)
+        waits.append(local(procfs, tmp_path).read(view({"a": (101,)}, run)).storage_waits)
+
+    assert waits == [{"run-1": 0.75}, {}, {}]
+
+
+@pytest.mark.parametrize(
+    ("path", "group"),
+    [
+        (f"/system.slice/docker-{ID}.scope/init", f"/system.slice/docker-{ID}.scope"),
+        (f"/docker/{ID}", f"/docker/{ID}"),
+        (f"/../{ID}", None),
+        ("/system.slice/cron.service", None),
+    ],
+)
+def test_control_group_of_a_container_is_where_its_id_stands(path: str, group: str | None) -> None:
+    """Not a group within it, and none where the way to it is hidden."""
+    assert proc.container_group(("/", path)) == group

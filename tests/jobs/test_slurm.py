@@ -456,6 +456,18 @@ def test_map_directory_of_another_program_that_may_not_be_listed_is_said(
     assert ["cannot be read: Too many levels of symbolic links" in each for each in caplog.messages] == [True]
 
 
+@pytest.mark.parametrize("name", ["job_12", SLUID])
+def test_job_tells_how_long_it_waited_for_storage(v2: SlurmNode, name: str) -> None:
+    """All of it, by the control group that its steps are in; a job that has none yet is unknown."""
+    v2.map("12", SLURM_JOB_GPUS="0", SLURM_JOB_SLUID=SLUID)
+    v2.map("13", SLURM_JOB_GPUS="1")
+    group = v2.group(name, ".")
+    (group / "io.pressure").write_text("some avg10=0.00 total=9000000\nfull avg10=0.00 total=1250000\n")
+    (v2.group(name) / "io.pressure").write_text("full avg10=0.00 total=7\n")
+
+    assert v2.source().read(v2.view()).storage_waits == {"12": 1.25}
+
+
 NAMES = st.sampled_from(["0", "0-3", "1,2", "3", "7", "GPU-2", "NoDevFiles", "?", "x", ""])
 SAID = st.fixed_dictionaries(
     {},
