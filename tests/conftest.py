@@ -14,6 +14,8 @@ from tests import goldens
 settings.register_profile("gpuwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gpuwatch")
 
+pytest_plugins = ["tests.ledger.fixtures"]
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

@@ -34,37 +34,40 @@ class Waiting:
     change: Change
 
 
-def active(connection: Connection) -> dict[AlertKey, Alert]:
-    """The alerts that are raised and not resolved."""
-    found = [_alert(row) for row in connection.execute(select(tables.alerts))]
+def active(connection: Connection, cluster: str) -> dict[AlertKey, Alert]:
+    """The alerts of a cluster that are raised and not resolved."""
+    query = select(tables.alerts).where(tables.alerts.c.cluster == cluster)
+    found = [_alert(row) for row in connection.execute(query)]
     return {key_of(alert): alert for alert in found}
 
 
 def save(
     connection: Connection,
+    cluster: str,
     alerts: Mapping[AlertKey, Alert],
     changes: Sequence[Change],
     notifiers: Collection[str],
     now: float,
 ) -> None:
-    """Make `alerts` the active ones, and put `changes` into the history and into each notifier's outbox."""
-    connection.execute(delete(tables.alerts))
+    """Make `alerts` a cluster's active ones; put `changes` into the history and into each notifier's outbox."""
+    connection.execute(delete(tables.alerts).where(tables.alerts.c.cluster == cluster))
     if alerts:
-        connection.execute(insert(tables.alerts), [_columns(alert) for alert in alerts.values()])
+        rows = [{"cluster": cluster, **_columns(alert)} for alert in alerts.values()]
+        connection.execute(insert(tables.alerts), rows)
     for change in changes:
-        row = {"time": now, "what": change.what, **_columns(change.alert)}
+        row = {"cluster": cluster, "time": now, "what": change.what, **_columns(change.alert)}
         key = connection.execute(insert(tables.alert_changes).values(row)).inserted_primary_key
         if key is not None and notifiers:
             waiting = [{"change_id": key[0], "notifier": name, "time": now} for name in sorted(notifiers)]
             connection.execute(insert(tables.outbox), waiting)
 
 
-def waiting(connection: Connection, notifier: str) -> list[Waiting]:
-    """What a notifier has yet to take, oldest first."""
+def waiting(connection: Connection, cluster: str, notifier: str) -> list[Waiting]:
+    """What a notifier of a cluster has yet to take, oldest first."""
     query = (
         select(tables.alert_changes)
         .join(tables.outbox, tables.outbox.c.change_id == tables.alert_changes.c.id)
-        .where(tables.outbox.c.notifier == notifier)
+        .where(tables.outbox.c.notifier == notifier, tables.alert_changes.c.cluster == cluster)
         .order_by(tables.alert_changes.c.id)
     )
     return [Waiting(row.id, Change(row.what, _alert(row))) for row in connection.execute(query)]
@@ -78,17 +81,19 @@ def taken(connection: Connection, notifier: str, changes: Collection[Waiting]) -
     )
 
 
-def forget_before(connection: Connection, time: float) -> int:
-    """Give up what has waited in an outbox since before `time`; how many notifications that were."""
-    return connection.execute(delete(tables.outbox).where(tables.outbox.c.time < time)).rowcount
+def forget_before(connection: Connection, cluster: str, time: float) -> int:
+    """Give up what has waited in an outbox of a cluster since before `time`; how many notifications that were."""
+    there, changes = tables.outbox.c, tables.alert_changes.c
+    its = select(changes.id).where(changes.cluster == cluster)
+    return connection.execute(delete(tables.outbox).where(there.time < time, there.change_id.in_(its))).rowcount
 
 
-def history(connection: Connection, scope: Scope) -> list[PastChange]:
-    """What was raised and resolved for a scope, oldest first."""
+def history(connection: Connection, cluster: str, scope: Scope) -> list[PastChange]:
+    """What was raised and resolved for a scope of a cluster, oldest first."""
     there = tables.alert_changes.c
     query = (
         select(tables.alert_changes)
-        .where(there.scope_kind == scope.kind, there.scope == scope.name)
+        .where(there.cluster == cluster, there.scope_kind == scope.kind, there.scope == scope.name)
         .order_by(there.id)
     )
     return [PastChange(row.time, Change(row.what, _alert(row))) for row in connection.execute(query)]

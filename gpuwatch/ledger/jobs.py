@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gpuwatch.ledger import attempts, scopes
 from gpuwatch.ledger.attempts import Attempt, Chain
-from gpuwatch.ledger.facts import Facts
-from gpuwatch.ledger.ledger import Held, JournalEntry, JournalId, RowId, RunEvent, merge_progress
+from gpuwatch.ledger.facts import Facts, Line
+from gpuwatch.ledger.ledger import JournalEntry, JournalId, RunEvent, merge_progress
 from gpuwatch.ledger.records import allocated_seconds, comment_text
 from gpuwatch.ledger.scopes import Revision
 from gpuwatch.model import EMPTY, Estimate, Progress, Scope, Usage
@@ -38,6 +39,9 @@ class Run:
     outcome: str = ""
     held_besides_seconds: float = 0.0
     """What was held by those of its parts of which the batch system does not know the devices."""
+    lines: tuple[Line, ...] = ()
+    """What agents saw; a line is open only in the epoch that its node is in."""
+    progress: Progress | None = None
 
     @property
     def device_seconds(self) -> float:
@@ -48,11 +52,20 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One attempt of one job id, with what agents saw of it."""
+
+    attempt: Attempt
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One job with all its attempts, nodes and devices. `last_seen` is its end where it has ended.
 
     `allocated_seconds` are device-seconds by the batch system's word, None where it says nothing of the job;
     `usage.held_seconds` is what nodes saw. `progress` is that of the latest run. `job_ids` are those of its parts.
+    `devices` and `by_device` are empty where the ledger was not read device by device.
     """
 
     scope: Scope
@@ -76,6 +89,8 @@ class Job:
     allocated_seconds: float | None = None
     record: Record | None = None
     job_ids: frozenset[str] = frozenset()
+    parts: tuple[Part, ...] = ()
+    tags: Mapping[str, str] = EMPTY
 
     @property
     def estimates(self) -> dict[str, Estimate]:
@@ -183,16 +198,15 @@ class _Reader:
         self._by_id = by_id
         self._chain = chain
         self._now = now
-        self._rows = {id(attempt): self._rows_of(attempt) for attempt in chain.attempts}
+        self._lines = {id(attempt): self._lines_of(attempt) for attempt in chain.attempts}
 
     def job(self, name: str) -> Job:
         """The job under its name."""
-        chain, rows = self._chain, {row: held for those in self._rows.values() for row, held in those.items()}
-        uuids = sorted({row.uuid for row in rows}) if rows else []
-        by_device = {uuid: self._usage(rows, uuid) for uuid in uuids}
+        chain, lines = self._chain, [line for those in self._lines.values() for line in those]
+        by_device = _by_device(lines)
         entries = list(self._entries())
         began, ended = self._registered()
-        state = self._state(rows)
+        state = self._state(lines)
         by_time = chain.runs()
         runs = tuple(self._run(parts) for parts in by_time)
         record = chain.attempts[-1].record
@@ -205,50 +219,53 @@ class _Reader:
             started=chain.started,
             last_seen=ended.time if ended and state == "ended" else last_seen,
             state=state,
-            nodes=self._nodes(rows),
+            nodes=self._nodes(lines),
             devices=tuple(by_device),
-            models=tuple(sorted({held.model for held in rows.values() if held.model})) if rows else (),
-            usage=self._usage(rows),
+            models=tuple(sorted({line.model for line in lines} - {""})),
+            usage=_usage(lines),
             by_device=by_device,
             name=began.name if began else (record.facts.name or None) if record else None,
             uid=began.uid if began else _uid(entries),
             exit_code=ended.exit_code if ended else record.facts.exit_code if record else None,
             campaign=scopes.campaign_of(entries),
-            progress=self._progress(by_time[-1]),
+            progress=runs[-1].progress,
             revisions=_own_revisions(job_ids, name, entries),
             runs=runs,
             allocated_seconds=_sum_known(run.allocated_seconds for run in runs),
             record=record,
             job_ids=job_ids,
+            parts=tuple(Part(attempt, tuple(self._lines[id(attempt)])) for attempt in chain.attempts),
+            tags=scopes.tags_of(entries) if entries else EMPTY,
         )
 
-    def _rows_of(self, attempt: Attempt) -> dict[RowId, Held]:
-        held = self._facts.held.get((attempt.cluster, attempt.job_id), EMPTY)
-        return {row: facts for row, facts in held.items() if row.started in attempt.starts}
-
-    def _usage(self, rows: Iterable[RowId], uuid: str | None = None) -> Usage:
-        found = [self._facts.usage[row] for row in rows if uuid is None or row.uuid == uuid]
-        return sum(found[1:], found[0]) if found else _NOTHING
+    def _lines_of(self, attempt: Attempt) -> list[Line]:
+        lines = self._facts.lines.get((attempt.cluster, attempt.job_id), ())
+        return [line for line in lines if line.started in attempt.starts]
 
     def _run(self, parts: Sequence[Attempt]) -> Run:
-        rows = [row for attempt in parts for row in self._rows[id(attempt)]]
+        lines = [line for attempt in parts for line in self._lines[id(attempt)]]
         allocated = [self._allocated(attempt) for attempt in parts]
         besides = [
-            row
+            line
             for attempt, seconds in zip(parts, allocated, strict=True)
             if seconds is None
-            for row in self._rows[id(attempt)]
+            for line in self._lines[id(attempt)]
         ]
         last_seen = max(attempt.last_seen for attempt in parts)
         outcome = parts[-1].record.facts.state if parts[-1].record else ""
-        usage, held = self._usage(rows), self._usage(besides).held_seconds
-        return Run(parts[0].started, last_seen, usage, _sum_known(allocated), outcome, held)
+        return Run(
+            parts[0].started, last_seen, _usage(lines), _sum_known(allocated), outcome,
+            _usage(besides).held_seconds, tuple(map(self._told, lines)), self._progress(parts),
+        )  # fmt: skip
+
+    def _told(self, line: Line) -> Line:
+        return replace(line, open=False) if line.open and not self._is_open(line) else line
 
     def _allocated(self, attempt: Attempt) -> float | None:
         return None if attempt.record is None else allocated_seconds(attempt.record, self._now)
 
-    def _nodes(self, rows: Iterable[RowId]) -> tuple[str, ...]:
-        found = {row.node for row in rows}
+    def _nodes(self, lines: Iterable[Line]) -> tuple[str, ...]:
+        found = {line.node for line in lines}
         for attempt in self._chain.attempts:
             if attempt.record is not None:
                 found.update(attempt.record.facts.nodes)
@@ -275,7 +292,7 @@ class _Reader:
         events = self._facts.runs.get((self._chain.cluster, self._chain.whole), EMPTY)
         return events.get("run_started"), events.get("run_ended")
 
-    def _state(self, rows: Mapping[RowId, Held]) -> State:
+    def _state(self, lines: Iterable[Line]) -> State:
         """What the batch system says last decides; nodes decide where there is none."""
         if self._chain.waiting is not None:
             return "waiting"
@@ -283,14 +300,15 @@ class _Reader:
         if recorded:
             open_ = [each.last_seen for each in recorded if each.record and each.record.facts.ended is None]
         else:
-            open_ = [held.last_seen for row, held in rows.items() if self._is_open(row, held)]
+            open_ = [line.last_seen for line in lines if self._is_open(line)]
         if not open_ or max(open_) < self._now - LOST_SECONDS:
             return "ended"
         return "running" if max(open_) >= self._now - UNSEEN_SECONDS else "unseen"
 
-    def _is_open(self, row: RowId, held: Held) -> bool:
-        """A row of an epoch that its node has left will never be closed, so it counts as closed."""
-        return held.open and self._facts.epochs.get((row.cluster, row.node), row.epoch) == row.epoch
+    def _is_open(self, line: Line) -> bool:
+        """A line of an epoch that its node has left will never be closed, so it counts as closed."""
+        epoch = self._facts.epochs.get((self._chain.cluster, line.node), line.epoch)
+        return line.open and epoch == line.epoch
 
     def _progress(self, parts: Sequence[Attempt]) -> Progress | None:
         """On each node the latest report of the latest run; over the nodes the one that is farthest."""
@@ -301,6 +319,18 @@ class _Reader:
                 if attempts.attempt_at(self._by_id[key], started, report.time) is attempt:
                     by_node[node] = merge_progress(by_node[node], report) if node in by_node else report
         return max(by_node.values(), key=lambda each: (each.ratio, each.time), default=None)
+
+
+def _usage(lines: Sequence[Line]) -> Usage:
+    return sum((line.usage for line in lines[1:]), lines[0].usage) if lines else _NOTHING
+
+
+def _by_device(lines: Iterable[Line]) -> dict[str, Usage]:
+    found: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        if line.uuid:
+            found[line.uuid].append(line)
+    return {uuid: _usage(found[uuid]) for uuid in sorted(found)}
 
 
 def _commented(attempt: Attempt, submitted: int, text: str) -> tuple[JournalId, JournalEntry]:

@@ -1,8 +1,8 @@
 """The arithmetic of the ledger: what is posted and how two postings merge. Pure; `store.py` does it in SQL.
 
 The rule: for each (cluster, node, epoch, job_id, started, uuid, counter) the maximum ever seen; totals are sums
-over epochs. Every other fact merges likewise by an operation that is commutative, associative and idempotent,
-so that duplicates, replays, late and out-of-order deliveries all end in the same ledger.
+over epochs (`measures.py`). Every other fact merges likewise by an operation that is commutative, associative and
+idempotent, so that duplicates, replays, late and out-of-order deliveries all end in the same ledger.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
-from gpuwatch.model import EMPTY, Progress
+from gpuwatch.ledger.measures import Measures, merged, summed, usage_of
+from gpuwatch.model import EMPTY, Progress, Usage
 
 NOT_STARTED = 0
 """The `started` of a declaration or a progress report made before the job held a device."""
@@ -29,13 +30,6 @@ class RowId(NamedTuple):
     job_id: str
     started: int
     uuid: str
-
-
-class CounterId(NamedTuple):
-    """One counter of a row; `counter` is the field's name, with `:label` where it has one."""
-
-    row: RowId
-    counter: str
 
 
 class JournalId(NamedTuple):
@@ -65,19 +59,9 @@ class RunId(NamedTuple):
     kind: str
 
 
-class TotalId(NamedTuple):
-    """What totals are kept by: a counter of a job on a device, whichever node and epoch counted it."""
-
-    cluster: str
-    job_id: str
-    started: int
-    uuid: str
-    counter: str
-
-
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is known of a row beside its counters; `model` is empty where the agent did not say."""
+    """What is known of a row beside its measures; `model` is empty where the agent did not say."""
 
     last_seen: float
     share: float
@@ -119,7 +103,7 @@ class Posting:
     seq: int
     now: float
     rows: int = 0
-    counters: Mapping[CounterId, float] = EMPTY
+    measures: Mapping[RowId, Measures] = EMPTY
     held: Mapping[RowId, Held] = EMPTY
     journal: Mapping[JournalId, JournalEntry] = EMPTY
     progress: Mapping[ProgressId, Progress] = EMPTY
@@ -172,7 +156,7 @@ def merge_into(book: dict[K, V], posted: Mapping[K, V], merge: Callable[[V, V], 
 class Book:
     """A ledger in memory: the model that the store is tested against."""
 
-    counters: dict[CounterId, float] = field(default_factory=dict)
+    measures: dict[RowId, Measures] = field(default_factory=dict)
     held: dict[RowId, Held] = field(default_factory=dict)
     journal: dict[JournalId, JournalEntry] = field(default_factory=dict)
     progress: dict[ProgressId, Progress] = field(default_factory=dict)
@@ -180,17 +164,13 @@ class Book:
 
     def post(self, posting: Posting) -> None:
         """Take a posting; any order and any number of times give the same book."""
-        merge_into(self.counters, posting.counters, max)
+        merge_into(self.measures, posting.measures, merged)
         merge_into(self.held, posting.held, merge_held)
         merge_into(self.journal, posting.journal, merge_entry)
         merge_into(self.progress, posting.progress, merge_progress)
         merge_into(self.runs, posting.runs, merge_run)
 
-
-def totals(counters: Mapping[CounterId, float]) -> dict[TotalId, float]:
-    """Sums over nodes' epochs of the maxima that `counters` holds."""
-    sums: dict[TotalId, float] = {}
-    for (row, counter), value in sorted(counters.items()):
-        key = TotalId(row.cluster, row.job_id, row.started, row.uuid, counter)
-        sums[key] = sums.get(key, 0.0) + value
-    return sums
+    def total(self, cluster: str, job_id: str) -> Usage:
+        """What a job used over its nodes, epochs and devices."""
+        rows = [values for row, values in sorted(self.measures.items()) if row[0] == cluster and row[3] == job_id]
+        return usage_of(summed(rows)) if rows else Usage()

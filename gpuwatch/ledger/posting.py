@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +15,6 @@ from gpuwatch import declaration, hygiene
 from gpuwatch.errors import DeclarationError, Rejected
 from gpuwatch.ledger.ledger import (
     NOT_STARTED,
-    CounterId,
     Held,
     JournalEntry,
     JournalId,
@@ -30,32 +29,29 @@ from gpuwatch.ledger.ledger import (
     merge_progress,
     merge_run,
 )
-from gpuwatch.model import BASES, METHODS, STATES, Progress
+from gpuwatch.ledger.measures import LABELLED, LATEST, MEASURES, OPTIONAL, PLACES, Measures, merged
+from gpuwatch.model import BASES, STATES, Progress
 from gpuwatch.usage.base import Delivery
 
 REASONS = ("declaration", "key", "label", "not_finite", "range", "type")
 """Why something is not taken."""
 
 _CENTURY = 3.2e9
+_LARGEST = 2**53
+_LATEST = 2.0**32
+"""No time is later, as in records: what is charged by the day must end."""
 _LIMITS: Mapping[str, float] = {
-    "held_seconds": _CENTURY,
-    "busy_seconds": _CENTURY,
-    "tensor_seconds": _CENTURY,
-    "energy_unmeasured_seconds": _CENTURY,
     "memory_byte_seconds": _CENTURY * 2**44,
-    "state_seconds": _CENTURY,
+    "clock_cycles": _CENTURY * 2e10,
     "energy_joules": _CENTURY * 20_000,
-    "throttled_seconds": _CENTURY,
+    "link_bytes": _CENTURY * 2**42,
+    "errors": _LARGEST,
+    "first_working": _LATEST,
 }
-_PLAIN = ("held_seconds", "busy_seconds", "memory_byte_seconds", "tensor_seconds", "energy_unmeasured_seconds")
-_LABELLED: Mapping[str, tuple[str, ...] | None] = {
-    "state_seconds": STATES,
-    "energy_joules": METHODS,
-    "throttled_seconds": None,
-}
+"""The greatest value that is believed; a century of seconds where nothing else stands here."""
+_PLAIN = ("held_seconds", "energy_unmeasured_seconds", *OPTIONAL, LATEST[0], "first_working")
 _KEY_LENGTH = 256
 _LABELS = 32
-_LARGEST = 2**53
 _SHORT = 512
 
 
@@ -79,7 +75,7 @@ class _Reader:
         self._node = (cluster, node)
         self._epoch = epoch
         self._rows = 0
-        self._counters: dict[CounterId, float] = {}
+        self._measures: dict[RowId, Measures] = {}
         self._held: dict[RowId, Held] = {}
         self._journal: dict[JournalId, JournalEntry] = {}
         self._progress: dict[ProgressId, Progress] = {}
@@ -94,7 +90,7 @@ class _Reader:
         for event in delivery.events:
             self._take(self._event, event)
         return Posting(
-            *self._node, self._epoch, delivery.seq, delivery.now, self._rows, self._counters, self._held,
+            *self._node, self._epoch, delivery.seq, delivery.now, self._rows, self._measures, self._held,
             self._journal, self._progress, self._runs, dict(self._rejected),
         )  # fmt: skip
 
@@ -112,10 +108,10 @@ class _Reader:
     def _row(self, row: Mapping[str, Any]) -> None:
         job = _key(row.get("job_id")), _second(row.get("started"))
         key = RowId(*self._node, self._epoch_of(row), *job, _key(row.get("uuid")))
-        held = _held(row)
-        counters = {CounterId(key, name): value for name, value in _counters(row)}
-        merge_into(self._held, {key: held}, merge_held)
-        merge_into(self._counters, counters, max)
+        held, measures = _held(row), _measures(row)
+        if key in self._held:
+            held, measures = merge_held(self._held[key], held), merged(self._measures[key], measures)
+        self._held[key], self._measures[key] = held, measures
         self._rows += 1
 
     def _declaration(self, entry: Mapping[str, Any]) -> None:
@@ -123,15 +119,15 @@ class _Reader:
         if not isinstance(text, str) or not _encodable(text) or len(text) > declaration.MAX_TEXT_BYTES:
             raise _Refused("declaration")
         read_entry = JournalEntry(
-            time=_number(entry.get("time"), _LARGEST),
+            time=_number(entry.get("time"), _LATEST),
             job_id=None if entry.get("job_id") is None else _key(entry["job_id"]),
             started=_started(entry),
             channel=_key(entry.get("channel")),
             uid=_optional_whole(entry.get("uid")),
             pid=_optional_whole(entry.get("pid")),
-            text=text,
+            text=text.replace("\0", hygiene.REPLACEMENT),  # which PostgreSQL has no place for
         )
-        key = JournalId(*self._node, self._epoch_of(entry), _second(entry.get("seq")))
+        key = JournalId(*self._node, self._epoch_of(entry), _sequence(entry.get("seq")))
         merge_into(self._journal, {key: read_entry}, merge_entry)
         if parsed(text) is None:
             raise _Refused("declaration")
@@ -152,7 +148,7 @@ class _Reader:
         if total <= 0:
             raise _Refused("range")
         start = step if event.get("start_step") is None else _number(event["start_step"], _LARGEST)
-        return key, Progress(step, total, start, _number(event.get("time"), _LARGEST))
+        return key, Progress(step, total, start, _number(event.get("time"), _LATEST))
 
 
 def parsed(text: str) -> declaration.Declaration | None:
@@ -179,22 +175,56 @@ def _held(row: Mapping[str, Any]) -> Held:
         raise _Refused("label")
     if not isinstance(row.get("open"), bool) or not isinstance(model, str | None):
         raise _Refused("type")
-    return Held(_number(row.get("last_seen"), _LARGEST), share, basis, hygiene.label(model or ""), row["open"])
+    return Held(_number(row.get("last_seen"), _LATEST), share, basis, hygiene.label(model or ""), row["open"])
 
 
-def _counters(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for name in _PLAIN:
-        if row.get(name) is not None:
-            yield name, _number(row[name], _LIMITS[name])
-    for name, allowed in _LABELLED.items():
-        series = {} if row.get(name) is None else row[name]
-        if not isinstance(series, Mapping):
+_PLAIN_PLACES = tuple((name, PLACES[name], _LIMITS.get(name, _CENTURY)) for name in _PLAIN)
+_LABEL_PLACES: Mapping[str, tuple[Mapping[str, int], int | None, float]] = {
+    **{
+        name: (
+            {label: PLACES[f"{name}_{label}"] for label in labels},
+            # Reasons that nobody has heard of yet are reasons all the same.
+            PLACES.get(f"{name}_other"),
+            _LIMITS.get(name, _CENTURY),
+        )
+        for name, labels in LABELLED.items()
+    },
+    "last_in_state": ({state: PLACES[f"last_{state}"] for state in STATES}, None, _LATEST),
+}
+_NOTHING: tuple[float | None, ...] = tuple(0.0 if name in _PLAIN[:2] else None for name in MEASURES)
+
+
+def _measures(row: Mapping[str, Any]) -> Measures:
+    found = list(_NOTHING)
+    for name, place, limit in _PLAIN_PLACES:
+        value = row.get(name)
+        if value is not None:
+            found[place] = value if type(value) is float and 0.0 <= value <= limit else _number(value, limit)
+    for name, (places, other, limit) in _LABEL_PLACES.items():
+        series = row.get(name)
+        if series:
+            _read_series(series, places, other, limit, found)
+        elif series is not None and not isinstance(series, Mapping):
             raise _Refused("type")
-        if len(series) > _LABELS or (allowed is not None and not set(series) <= set(allowed)):
+    return tuple(found)
+
+
+def _read_series(
+    series: object, places: Mapping[str, int], other: int | None, limit: float, found: list[float | None]
+) -> None:
+    if type(series) is not dict and not isinstance(series, Mapping):
+        raise _Refused("type")
+    if len(series) > _LABELS:
+        raise _Refused("label")
+    for label, value in series.items():
+        place = places.get(label, other)
+        if place is None:
             raise _Refused("label")
-        for label, value in series.items():
-            if value is not None:
-                yield f"{name}:{_key(label)}", _number(value, _LIMITS[name])
+        if value is None:
+            continue
+        number = value if type(value) is float and 0.0 <= value <= limit else _number(value, limit)
+        # Only the place for others may be filled before, by another label.
+        found[place] = number if place != other or found[place] is None else number + (found[place] or 0.0)
 
 
 def _run_event(event: Mapping[str, Any]) -> RunEvent:
@@ -205,7 +235,7 @@ def _run_event(event: Mapping[str, Any]) -> RunEvent:
     if exit_code is not None and (not _whole(exit_code) or abs(exit_code) > _LARGEST):
         raise _Refused("type")
     return RunEvent(
-        time=_number(event.get("time"), _LARGEST),
+        time=_number(event.get("time"), _LATEST),
         name=None if name is None else hygiene.label(name),
         uid=_optional_whole(event.get("uid")),
         exit_code=exit_code,
@@ -242,6 +272,12 @@ def _whole(value: object) -> bool:
 
 
 def _second(value: object) -> int:
+    if not _whole(value):
+        raise _Refused("key")
+    return int(_number(value, _LATEST))
+
+
+def _sequence(value: object) -> int:
     if not _whole(value):
         raise _Refused("key")
     return int(_number(value, _LARGEST))

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Float,
     String,
-    Update,
+    Table,
     and_,
     bindparam,
-    case,
+    cast,
     func,
     literal_column,
     or_,
@@ -27,13 +26,13 @@ from sqlalchemy import (
     union,
     update,
 )
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.sqlite import Insert, insert
 
 from gpuwatch.errors import Rejected
 from gpuwatch.ledger import tables
 from gpuwatch.ledger.ledger import LOWEST
+from gpuwatch.ledger.marking import mark
 from gpuwatch.ledger.records import accepted, accepted_grant, declared, facts_values, indices_text
+from gpuwatch.ledger.sql import Insert, among, chosen, inserting, run_many
 from gpuwatch.model import EMPTY
 from gpuwatch.schedulers.base import RUNNING, WAITING, Facts, Grant, Live, Record, RecordId
 
@@ -69,11 +68,12 @@ def post_records(
     a fifth of the time; should a row not say it any more, all are merged in full.
     """
     again = [record for record in records if _says_the_same(record, posted.get(record.key))]
-    if again and _execute(connection, _see_again, [_sight(record) for record in again]) < len(again):
+    if again and run_many(connection, _see_again, [_sight(record) for record in again]) < len(again):
         again = []
     told = {id(record) for record in again}
     read = accepted(record for record in records if id(record) not in told)
-    changed = _execute(connection, _upsert_records, [_row(record) for record in read.records])
+    changed = run_many(connection, _upsert_records, [_row(record) for record in read.records])
+    mark(connection, ((each.key.cluster, each.key.job_id) for each in (*again, *read.records)))
     return Posted(len(read.records) + len(again), changed + len(again), read.refused)
 
 
@@ -114,7 +114,7 @@ def post_grants(connection: Connection, grants: Iterable[Grant]) -> Posted:
             rows.append(_grant_row(accepted_grant(grant)))
         except Rejected as exc:
             refused[str(exc)] += 1
-    return Posted(len(rows), _execute(connection, _upsert_grants, rows), dict(refused))
+    return Posted(len(rows), run_many(connection, _upsert_grants, rows), dict(refused))
 
 
 def until_of(connection: Connection, scheduler: str, cluster: str) -> float | None:
@@ -125,10 +125,14 @@ def until_of(connection: Connection, scheduler: str, cluster: str) -> float | No
 
 def set_until(connection: Connection, scheduler: str, cluster: str, until: float) -> None:
     """The history of a scheduler has been read up to `until`; it never moves back."""
-    new = insert(tables.polls).values(scheduler=scheduler, cluster=cluster, until=until)
+    new = inserting(connection, tables.polls).values(scheduler=scheduler, cluster=cluster, until=until)
     there = tables.polls.c.until
     connection.execute(
-        new.on_conflict_do_update(set_={"until": new.excluded.until}, where=new.excluded.until > there)
+        new.on_conflict_do_update(
+            index_elements=_keys(tables.polls),
+            set_={"until": new.excluded.until},
+            where=new.excluded.until > there,
+        )
     )
 
 
@@ -147,7 +151,7 @@ def located(connection: Connection) -> frozenset[str]:
     """Jobs that run, of which it is known which devices they have: by an agent, or by indices polled before."""
     there = tables.records.c
     polled = select(there.job_id).where(there.ended.is_(None), there.indices.is_not(None), there.indices != "{}")
-    held = select(tables.held.c.job_id).where(tables.held.c.open)
+    held = select(tables.usage.c.job_id).where(tables.usage.c.open)
     return frozenset(connection.scalars(union(polled, held)))
 
 
@@ -163,8 +167,8 @@ def records_of(connection: Connection, job_ids: Sequence[str]) -> dict[tuple[str
     """All submissions of the given job ids by (cluster, job id), the oldest first."""
     found: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for first in range(0, len(job_ids), _AT_ONCE):
-        chosen = tables.among(tables.records.c.job_id, job_ids[first : first + _AT_ONCE])
-        for record in records_where(connection, chosen):
+        named = among(tables.records.c.job_id, job_ids[first : first + _AT_ONCE])
+        for record in records_where(connection, named):
             found[record.key.cluster, record.key.job_id].append(record)
     for records in found.values():
         records.sort(key=lambda record: record.key.submitted)
@@ -180,23 +184,6 @@ def grants_where(connection: Connection, condition: ColumnElement[bool]) -> Iter
             row.cluster, row.account, row.user, row.resource, row.limit_seconds, row.used_seconds, row.seen,
             row.parent, tuple(json.loads(row.coordinators)), row.starts or None, row.ends, row.source,
         )  # fmt: skip
-
-
-Rows = Sequence[tuple[object, ...]] | Sequence[Mapping[str, object]]
-
-
-def _execute(connection: Connection, statement: Callable[[], Insert | Update], rows: Rows) -> int:
-    """How many rows a statement changed; `rows` are by position, or by the names of its parameters."""
-    if not rows:
-        return 0
-    style = "named" if isinstance(rows[0], Mapping) else "qmark"
-    return connection.exec_driver_sql(_sql(statement, style), list(rows)).rowcount
-
-
-@cache
-def _sql(statement: Callable[[], Insert | Update], style: Literal["named", "qmark"]) -> str:
-    """The statement's text: SQLAlchemy would compile an upsert anew each time, which takes longer than it runs."""
-    return str(statement().compile(dialect=sqlite.dialect(paramstyle=style)))
 
 
 def _row(record: Record) -> tuple[object, ...]:
@@ -234,7 +221,7 @@ def _grant_row(grant: Grant) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _upsert_records() -> Insert:
+def _upsert_records(insert: Insert) -> Any:
     new = insert(tables.records)
     ended = (_ended(tables.records.c), _ended(new.excluded))
     said = (_said(tables.records.c), _said(new.excluded))
@@ -242,14 +229,18 @@ def _upsert_records() -> Insert:
         (_FACTS, _later(new, _FACTS, ended)), (_COMMENTS, _later(new, _COMMENTS, said)),
         (_DEVICES, _later(new, _DEVICES)),
     )  # fmt: skip
-    chosen = {name: _chosen(new, later, name) for names, later in parts for name in names}
-    return new.on_conflict_do_update(set_=chosen, where=or_(*(later for _, later in parts)))
+    there = tables.records.c
+    newest = {name: chosen(later, new.excluded[name], there[name]) for names, later in parts for name in names}
+    return new.on_conflict_do_update(
+        index_elements=_keys(tables.records), set_=newest, where=or_(*(later for _, later in parts))
+    )
 
 
-def _see_again() -> Update:
+def _see_again(_insert: Insert) -> Any:
     """Moves the time of the facts, and of the comments where there are any, if the row says what is told."""
     there = tables.records.c
-    alive = bindparam("alive", type_=Float)
+    # PostgreSQL asks of what kind a parameter is that may be null.
+    alive = cast(bindparam("alive"), Float)
     said = [there[name].is_not_distinct_from(bindparam(f"its_{name}")) for name in ("comment", "admin_comment")]
     return (
         update(tables.records)
@@ -274,14 +265,19 @@ def _sight(record: Record) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _upsert_grants() -> Insert:
+def _upsert_grants(insert: Insert) -> Any:
     new, there = insert(tables.grants), tables.grants.c
     later = _later(new, _GRANT, table=there)
-    return new.on_conflict_do_update(set_={name: new.excluded[name] for name in _GRANT}, where=later)
+    newest = {name: new.excluded[name] for name in _GRANT}
+    return new.on_conflict_do_update(index_elements=_keys(tables.grants), set_=newest, where=later)
+
+
+def _keys(table: Table) -> list[str]:
+    return [column.name for column in table.primary_key]
 
 
 def _later(
-    new: Insert,
+    new: Any,
     names: Sequence[str],
     first: tuple[ColumnElement[Any], ColumnElement[Any]] | None = None,
     table: Any = tables.records.c,
@@ -308,7 +304,3 @@ def _said(row: Any) -> ColumnElement[Any]:
     return func.coalesce(row.comment, literal_column("''")).concat(
         func.coalesce(row.admin_comment, literal_column("''"))
     ) != literal_column("''")
-
-
-def _chosen(new: Insert, later: ColumnElement[bool], name: str) -> ColumnElement[Any]:
-    return case((later, new.excluded[name]), else_=tables.records.c[name])

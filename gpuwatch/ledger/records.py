@@ -267,6 +267,7 @@ def _comment(text: str) -> str:
     """A comment that can be stored. Part of a declaration may say what the whole does not, so none is cut."""
     if len(text) > declaration.MAX_TEXT_BYTES:
         return ""
+    text = text.replace("\0", hygiene.REPLACEMENT)  # which PostgreSQL has no place for
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from functools import cache
+from itertools import chain
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, String, Table, and_, case, func, literal_column, or_, select
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    Table,
+    and_,
+    bindparam,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from gpuwatch.ledger import tables
-from gpuwatch.ledger.ledger import LOWEST, Held, JournalEntry, JournalId, Posting, RunEvent
+from gpuwatch.ledger.ledger import (
+    LOWEST,
+    Held,
+    JournalEntry,
+    JournalId,
+    Posting,
+    RowId,
+    RunEvent,
+    merge_held,
+    merge_into,
+)
+from gpuwatch.ledger.marking import mark
+from gpuwatch.ledger.measures import FIRST, MEASURES, Measures, merged
 from gpuwatch.ledger.posting import parsed
+from gpuwatch.ledger.sql import Insert, chosen, greatest, least, run_many
 from gpuwatch.model import Progress
 
 Row = Mapping[str, Any]
+
+
+_KEY = ("job_id", "started", "cluster", "node", "epoch", "uuid")
+_ITS = tuple(f"its_{name}" for name in _KEY)
+_OPEN = 10
 
 
 class Watermark(NamedTuple):
@@ -26,42 +55,77 @@ class Watermark(NamedTuple):
     seq: int
 
 
-def watermarks(connection: Connection) -> dict[str, tuple[str, int]]:
-    """How far each origin has been read: origin → epoch, sequence number."""
-    return {row.origin: Watermark(row.epoch, row.seq) for row in connection.execute(select(tables.watermarks))}
+class Posted(NamedTuple):
+    """A posting and where it came from."""
+
+    posting: Posting
+    origin: str
+
+
+def watermarks(connection: Connection, cluster: str) -> dict[str, tuple[str, int]]:
+    """How far each origin of a cluster has been read: origin → epoch, sequence number."""
+    there = tables.watermarks.c
+    query = select(there.origin, there.epoch, there.seq).where(there.cluster == cluster)
+    return {row.origin: Watermark(row.epoch, row.seq) for row in connection.execute(query)}
 
 
 def post(connection: Connection, posting: Posting, origin: str) -> None:
     """Take a posting and move its origin's watermark, in the caller's transaction."""
-    node = {"cluster": posting.cluster, "node": posting.node, "epoch": posting.epoch, "seen": posting.now}
-    mark = {"origin": origin, "epoch": posting.epoch, "seq": posting.seq}
+    post_all(connection, [Posted(posting, origin)])
+
+
+def post_all(connection: Connection, posted: Sequence[Posted]) -> None:
+    """Take postings and move their origins' watermarks, in the caller's transaction."""
+    postings = [each.posting for each in posted]
+    usage = list(_usage_rows(postings))
+    run_many(connection, _usage, usage)
+    run_many(connection, _closed, [dict(zip(_ITS, row, strict=False)) for row in usage if not row[_OPEN]])
     for statement, rows in (
-        (_counters, _counter_rows(posting)),
-        (_held, [{**key._asdict(), **_facts(held)} for key, held in posting.held.items()]),
-        (_journal, list(_journal_rows(posting.journal.items()))),
-        (_progress, [{**key._asdict(), **_facts(each)} for key, each in posting.progress.items()]),
-        (_runs, [{**key._asdict(), **_facts(each)} for key, each in posting.runs.items()]),
-        (_nodes, [node]),
-        (_watermark, [mark]),
+        (_journal, list(chain.from_iterable(_journal_rows(each.journal.items()) for each in postings))),
+        (_progress, [_with_facts(*item) for each in postings for item in each.progress.items()]),
+        (_runs, [_with_facts(*item) for each in postings for item in each.runs.items()]),
+        (_nodes, [_node(each) for each in postings]),
+        (_watermark, [_mark(each) for each in posted]),
     ):
-        if rows:
-            connection.exec_driver_sql(_sql(statement), rows)
+        run_many(connection, statement, rows)
+    mark(connection, _touched(postings))
 
 
-@cache
-def _sql(statement: Callable[[], Insert]) -> str:
-    """The statement's text: SQLAlchemy would compile an upsert anew each time, which takes longer than it runs."""
-    return str(statement().compile(dialect=sqlite.dialect(paramstyle="named")))
+def _usage_rows(postings: Sequence[Posting]) -> Iterator[tuple[object, ...]]:
+    held: dict[RowId, Held] = {}
+    measures: dict[RowId, Measures] = {}
+    for posting in postings:
+        merge_into(held, posting.held, merge_held)
+        merge_into(measures, posting.measures, merged)
+    for key, facts in held.items():
+        cluster, node, epoch, job_id, started, uuid = key
+        yield (
+            job_id, started, cluster, node, epoch, uuid, facts.last_seen, facts.share, facts.basis, facts.model,
+            facts.open, *measures[key],
+        )  # fmt: skip
 
 
-def _counter_rows(posting: Posting) -> list[Row]:
-    return [
-        {**key.row._asdict(), "counter": key.counter, "value": value} for key, value in posting.counters.items()
-    ]
+def _with_facts(key: Any, fact: Progress | RunEvent) -> Row:
+    return {**key._asdict(), **{each.name: getattr(fact, each.name) for each in fields(fact)}}
 
 
-def _facts(fact: Held | Progress | RunEvent) -> Row:
-    return {each.name: getattr(fact, each.name) for each in fields(fact)}
+def _node(posting: Posting) -> Row:
+    return {"cluster": posting.cluster, "node": posting.node, "epoch": posting.epoch, "seen": posting.now}
+
+
+def _mark(posted: Posted) -> Row:
+    posting = posted.posting
+    return {
+        "cluster": posting.cluster, "origin": posted.origin, "epoch": posting.epoch, "seq": posting.seq,
+    }  # fmt: skip
+
+
+def _touched(postings: Iterable[Posting]) -> Iterator[tuple[str, str]]:
+    """The jobs that postings tell something of."""
+    for posting in postings:
+        keys: Iterable[Any] = chain(posting.held, posting.progress, posting.runs)
+        yield from ((key.cluster, key.job_id) for key in keys)
+        yield from ((key.cluster, entry.job_id) for key, entry in posting.journal.items() if entry.job_id)
 
 
 def _journal_rows(entries: Iterable[tuple[JournalId, JournalEntry]]) -> Iterator[Row]:
@@ -83,59 +147,67 @@ def _journal_rows(entries: Iterable[tuple[JournalId, JournalEntry]]) -> Iterator
         }
 
 
-def _journal() -> Insert:
+def _usage(insert: Insert) -> Any:
+    new, there = insert(tables.usage), tables.usage.c
+    facts = ("last_seen", "share", "basis", "model")
+    later = _later(tables.usage, new, facts)
+    newest = {name: chosen(later, new.excluded[name], there[name]) for name in facts}
+    measures = {name: (least if name in FIRST else greatest)(there[name], new.excluded[name]) for name in MEASURES}
+    return new.on_conflict_do_update(index_elements=list(tables.usage.primary_key), set_={**newest, **measures})
+
+
+def _closed(_insert: Insert) -> Any:
+    """Apart from the rest, as an index moves with it: nearly all rows grow, and few close."""
+    there = tables.usage.c
+    its = (there[name] == bindparam(parameter) for name, parameter in zip(_KEY, _ITS, strict=True))
+    return update(tables.usage).values(open=false()).where(*its, there.open)
+
+
+def _journal(insert: Insert) -> Any:
     return insert(tables.journal).on_conflict_do_nothing()
 
 
-def _runs() -> Insert:
-    return _latest(tables.runs, "time", "name", "uid", "exit_code")
+def _runs(insert: Insert) -> Any:
+    return _latest(insert, tables.runs, "time", "name", "uid", "exit_code")
 
 
-def _nodes() -> Insert:
-    return _latest(tables.nodes, "seen", "epoch")
+def _nodes(insert: Insert) -> Any:
+    return _latest(insert, tables.nodes, "seen", "epoch")
 
 
-def _counters() -> Insert:
-    new = insert(tables.counters)
+def _progress(insert: Insert) -> Any:
+    new, there = insert(tables.progress), tables.progress.c
+    facts = ("time", "step", "total")
+    later = _later(tables.progress, new, facts)
+    newest = {name: chosen(later, new.excluded[name], there[name]) for name in facts}
+    first = least(there.start_step, new.excluded.start_step)
     return new.on_conflict_do_update(
-        set_={"value": new.excluded.value}, where=new.excluded.value > tables.counters.c.value
+        index_elements=list(tables.progress.primary_key), set_={**newest, "start_step": first}
     )
 
 
-def _held() -> Insert:
-    new = insert(tables.held)
-    facts = ("last_seen", "share", "basis", "model")
-    later = _later(tables.held, new, facts)
-    newest = {name: _chosen(tables.held, new, later, name) for name in facts}
-    is_open = and_(tables.held.c.open, new.excluded.open)
-    return new.on_conflict_do_update(set_={**newest, "open": is_open})
-
-
-def _progress() -> Insert:
-    new = insert(tables.progress)
-    facts = ("time", "step", "total")
-    later = _later(tables.progress, new, facts)
-    newest = {name: _chosen(tables.progress, new, later, name) for name in facts}
-    first = func.min(tables.progress.c.start_step, new.excluded.start_step)
-    return new.on_conflict_do_update(set_={**newest, "start_step": first})
-
-
-def _latest(table: Table, *facts: str) -> Insert:
+def _latest(insert: Insert, table: Table, *facts: str) -> Any:
     """Replace the row where what is new is later in the order of `facts`."""
     new = insert(table)
     return new.on_conflict_do_update(
-        set_={name: new.excluded[name] for name in facts}, where=_later(table, new, facts)
+        index_elements=list(table.primary_key),
+        set_={name: new.excluded[name] for name in facts},
+        where=_later(table, new, facts),
     )
 
 
-def _watermark() -> Insert:
+def _watermark(insert: Insert) -> Any:
     """Forward within an epoch; a new epoch begins where it begins."""
     new, there = insert(tables.watermarks), tables.watermarks.c
     moved = or_(new.excluded.epoch != there.epoch, new.excluded.seq > there.seq)
-    return new.on_conflict_do_update(set_={"epoch": new.excluded.epoch, "seq": new.excluded.seq}, where=moved)
+    return new.on_conflict_do_update(
+        index_elements=list(tables.watermarks.primary_key),
+        set_={"epoch": new.excluded.epoch, "seq": new.excluded.seq},
+        where=moved,
+    )
 
 
-def _later(table: Table, new: Insert, facts: Sequence[str]) -> ColumnElement[bool]:
+def _later(table: Table, new: Any, facts: Sequence[str]) -> ColumnElement[bool]:
     """Whether the new row comes after the one there, fact by fact."""
     first, *rest = facts
     there, excluded = _comparable(table, table.c[first]), _comparable(table, new.excluded[first])
@@ -149,7 +221,3 @@ def _comparable(table: Table, column: Any) -> ColumnElement[Any]:
         return column  # type: ignore[no-any-return]
     unknown = "''" if isinstance(column.type, String) else f"{LOWEST!r}"
     return func.coalesce(column, literal_column(unknown))
-
-
-def _chosen(table: Table, new: Insert, later: ColumnElement[bool], name: str) -> ColumnElement[Any]:
-    return case((later, new.excluded[name]), else_=table.c[name])

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Gets what the integration tests drive (Prometheus, promtool, systemd-analyze, Slurm) where the machine does not
+# Gets what the integration tests drive (Prometheus, promtool, systemd-analyze, Slurm, PostgreSQL) where the machine does not
 # have it: Debian packages, downloaded and unpacked into .cache/debian/root. Nothing is installed and no service is
 # started. Never fails: what cannot be had is said on one line, and its tests are skipped with the reason.
 set -u
 
 cache=$(cd "$(dirname "$0")/../.." && pwd)/.cache/debian
 root=$cache/root
+servers=${POSTGRESQL_SERVERS:-/usr/lib/postgresql}
 step_seconds=60
 unreachable=
 
@@ -16,6 +17,8 @@ say() {
 have() {
     command -v "$1" >/dev/null 2>&1 && return 0
     for folder in usr/bin bin usr/sbin sbin; do [ -x "$root/$folder/$1" ] && return 0; done
+    # Debian keeps the programs of PostgreSQL out of the path.
+    for place in "$servers"/*/bin "$root"/usr/lib/postgresql/*/bin; do [ -x "$place/$1" ] && return 0; done
     return 1
 }
 
@@ -36,10 +39,11 @@ download() {
     apt download "$@"
 }
 
-# libraries_of PACKAGE...: the libraries they ask for, but for the C library, which is everywhere
+# libraries_of PACKAGE...: the libraries they ask for, but for the C library, which is everywhere, and LLVM, which
+# is large and only makes long queries faster
 libraries_of() {
     apt-cache depends "$@" 2>/dev/null |
-        sed -n 's/^ *|*\(Pre\)\{0,1\}Depends: \(lib[a-z0-9.+-]*\)$/\2/p' | grep -v '^libc6' | sort -u
+        sed -n 's/^ *|*\(Pre\)\{0,1\}Depends: \(lib[a-z0-9.+-]*\)$/\2/p' | grep -v -e '^libc6' -e '^libllvm' | sort -u
 }
 
 # fetch PACKAGE...: downloads and unpacks all of them, or none
@@ -88,5 +92,7 @@ need promtool prometheus
 need systemd-analyze systemd libsystemd-shared
 need munged munge libmunge2
 need mariadbd mariadb-server-core libmariadb3
+server=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$/\1/p')
+need postgres "${server:-postgresql}" "${server:-postgresql}"
 need slurmd-wlm slurmd slurmctld slurmdbd slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin
 exit 0

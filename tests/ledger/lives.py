@@ -77,6 +77,8 @@ class Life:
             job, uuid=device, open=known["open"], last_seen=known["last_seen"], held_seconds=amount,
             busy_seconds=None, memory_byte_seconds=None, state_seconds={"working": amount},
             energy_joules={"counter": amount * 400} if amount > 2 else {}, throttled_seconds={},
+            first_working=T0 + 5.0 - min(amount, 4.0) if amount else None, energy_gap_seconds=amount / 3,
+            last_in_state={"working": known["last_seen"]} if amount else {},
         )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuwatch.ledger.ledger import Book, CounterId, RowId, TotalId, totals
+from gpuwatch.ledger.ledger import Book, RowId
+from gpuwatch.ledger.measures import merged
 from gpuwatch.ledger.posting import read
 from gpuwatch.usage.base import Delivery
 from tests.ledger.deliveries import EPOCH, T0, delivery, row
@@ -22,7 +23,7 @@ def book_of(deliveries: Iterable[Delivery]) -> Book:
 
 
 def held(book: Book) -> float:
-    return sum(value for key, value in totals(book.counters).items() if key.counter == "held_seconds")
+    return book.total("default", "run-1").held_seconds
 
 
 @settings(max_examples=2000)
@@ -57,9 +58,12 @@ def test_posting_is_associative(by_node: list[list[Delivery]], cut: int) -> None
     sent = [each for stream in by_node for each in stream]
     first, second = book_of(sent[:cut]), book_of(sent[cut:])
 
-    merged = {key: max(first.counters.get(key, 0.0), value) for key, value in second.counters.items()}
+    both = {
+        key: merged(first.measures[key], measures) if key in first.measures else measures
+        for key, measures in second.measures.items()
+    }
 
-    assert book_of(sent).counters == {**first.counters, **merged}
+    assert book_of(sent).measures == {**first.measures, **both}
 
 
 def test_the_maximum_within_an_epoch_counts() -> None:
@@ -82,7 +86,7 @@ def test_a_row_names_the_epoch_it_was_counted_in() -> None:
 
     book = book_of([delivery([row(epoch="fedcba987654"), row(held_seconds=7.0)])])
 
-    assert {100.0, 7.0} == {value for key, value in book.counters.items() if key.counter == "held_seconds"}
+    assert {100.0, 7.0} == {measures[0] for measures in book.measures.values()}
     assert before in book.held
 
 
@@ -95,23 +99,23 @@ def test_a_closed_row_stays_closed() -> None:
     assert (False, T0 + 90.0) == (facts.open, facts.last_seen)
 
 
-def test_totals_are_per_job_and_device() -> None:
-    """Nodes' epochs are summed, jobs and devices are kept apart."""
-    one = RowId("c", "n", "e1", "j", 1, "u")
-    counters = {
-        CounterId(one, "held_seconds"): 1.0,
-        CounterId(one._replace(epoch="e2"), "held_seconds"): 2.0,
-        CounterId(one._replace(uuid="v"), "held_seconds"): 4.0,
-    }
+def test_totals_are_over_epochs_devices_and_nodes() -> None:
+    """Counters add up, first use is the first and last use the last; what was never told stays unknown."""
+    told = {"held_seconds": 1.0, "busy_seconds": None, "energy_joules": {}, "energy_gap_seconds": 3.0}
+    one = row(first_working=T0 + 5.0, last_in_state={"working": T0 + 9.0}, **told)
+    other = row(
+        uuid="GPU-1", first_working=T0 + 2.0, last_in_state={"working": T0 + 7.0, "idle": T0 + 8.0}, **told
+    )
 
-    summed = totals(counters)
+    total = book_of([delivery([one, other]), delivery([one], epoch="fedcba987654")]).total("default", "run-1")
 
-    expected = {TotalId("c", "j", 1, "u", "held_seconds"): 3.0, TotalId("c", "j", 1, "v", "held_seconds"): 4.0}
-    assert expected == summed
+    assert (3.0, None, {}) == (total.held_seconds, total.busy_seconds, total.energy_joules)
+    assert (T0 + 2.0, 3.0) == (total.first_working, total.energy_gap_seconds)
+    assert {"working": T0 + 9.0, "idle": T0 + 8.0} == total.last_in_state
 
 
-def test_an_epoch_is_part_of_every_counter() -> None:
+def test_an_epoch_is_part_of_every_row() -> None:
     """The delivery's epoch is the row's where the row names none."""
     book = book_of([delivery([row()])])
 
-    assert {EPOCH} == {key.row.epoch for key in book.counters}
+    assert {EPOCH} == {key.epoch for key in book.measures}

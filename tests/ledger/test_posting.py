@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuwatch.errors import Rejected
-from gpuwatch.ledger.ledger import CounterId, JournalId, ProgressId, RowId, RunEvent, RunId
+from gpuwatch.ledger.ledger import JournalId, ProgressId, RowId, RunEvent, RunId
+from gpuwatch.ledger.measures import MEASURES, Measures
 from gpuwatch.ledger.posting import REASONS, read
 from gpuwatch.model import Progress
 from tests.ledger.deliveries import EPOCH, T0, declared, delivery, progress, row, run_ended, run_started
@@ -19,8 +20,13 @@ from tests.ledger.deliveries import EPOCH, T0, declared, delivery, progress, row
 ROW = RowId("default", "gw0", EPOCH, "run-1", T0, "GPU-0")
 
 
+def told(measures: Measures) -> dict[str, float]:
+    """The measures that were told, by name."""
+    return {name: value for name, value in zip(MEASURES, measures, strict=True) if value is not None}
+
+
 def test_counters_are_flat_and_unknown_ones_absent() -> None:
-    """A null counter is not posted at all; labelled ones carry their label."""
+    """A null counter stays unknown; labelled ones carry their label."""
     posting = read(delivery([row()]))
 
     expected = {
@@ -28,12 +34,38 @@ def test_counters_are_flat_and_unknown_ones_absent() -> None:
         "busy_seconds": 80.0,
         "memory_byte_seconds": 1e12,
         "energy_unmeasured_seconds": 0.0,
-        "state_seconds:working": 90.0,
-        "state_seconds:idle": 10.0,
-        "energy_joules:counter": 36_000.0,
-        "throttled_seconds:sw_power_cap": 2.0,
+        "state_seconds_working": 90.0,
+        "state_seconds_idle": 10.0,
+        "energy_joules_counter": 36_000.0,
+        "throttled_seconds_sw_power_cap": 2.0,
     }
-    assert {CounterId(ROW, name): value for name, value in expected.items()} == posting.counters
+    assert expected == told(posting.measures[ROW])
+
+
+def test_the_permanent_summary_is_taken() -> None:
+    """Clock, links, errors, waiting and the times of use, each into a place of its own."""
+    summary = {
+        "clock_cycles": 1.7e11, "clock_seconds": 90.0, "storage_wait_seconds": 3.0,
+        "link_bytes": {"nvlink_receive": 5e12}, "errors": {"xid": 1.0}, "energy_gap_seconds": 4.0,
+        "first_working": T0 + 10.0, "last_in_state": {"working": T0 + 99.0},
+    }  # fmt: skip
+
+    posting = read(delivery([row(**summary)]))
+
+    expected = {
+        "clock_cycles": 1.7e11, "clock_seconds": 90.0, "storage_wait_seconds": 3.0,
+        "link_bytes_nvlink_receive": 5e12, "errors_xid": 1.0, "energy_gap_seconds": 4.0,
+        "first_working": T0 + 10.0, "last_working": T0 + 99.0,
+    }  # fmt: skip
+    assert expected.items() <= told(posting.measures[ROW]).items()
+
+
+def test_reasons_that_nobody_heard_of_count_as_others() -> None:
+    """Held down is held down, whatever a driver of tomorrow calls it."""
+    posting = read(delivery([row(throttled_seconds={"moonlight": 2.0, "tides": 3.0, "hw_thermal": 1.0})]))
+
+    counted = told(posting.measures[ROW])
+    assert (5.0, 1.0) == (counted["throttled_seconds_other"], counted["throttled_seconds_hw_thermal"])
 
 
 @pytest.mark.parametrize(
@@ -182,5 +214,9 @@ def test_whatever_comes_is_taken_or_counted(pieces: list[dict[str, Any]]) -> Non
     )
 
     assert set(posting.rejected) <= set(REASONS)
-    assert all(math.isfinite(value) and value >= 0 for value in posting.counters.values())
+    assert all(
+        math.isfinite(value) and value >= 0
+        for measures in posting.measures.values()
+        for value in told(measures).values()
+    )
     assert json.dumps([list(key) for key in posting.held]).encode()

@@ -78,13 +78,13 @@ def test_what_is_refused_does_not_stop_the_rest(store: Store) -> None:
 
 
 def test_hostile_words_are_data(store: Store) -> None:
-    """Quotes and NUL end no statement."""
+    """Quotes end no statement, and NUL, which PostgreSQL cannot keep, is replaced."""
     told = record(name="b'); DROP TABLE records;--\x00", live=Live(1.0, comment="x'\x00🤖"))
 
     post(store, [told])
 
     (kept,) = in_ledger(store).values()
-    assert ("b'); DROP TABLE records;--\ufffd", "x'\x00🤖") == (kept.facts.name, kept.live and kept.live.comment)
+    assert ("b'); DROP TABLE records;--\ufffd", "x'\ufffd🤖") == (kept.facts.name, kept.live and kept.live.comment)
 
 
 def test_records_of_jobs_are_found_by_id(store: Store) -> None:
