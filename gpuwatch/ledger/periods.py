@@ -9,15 +9,22 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, tzinfo
+from math import isclose
 from typing import Literal
 
-By = Literal["day", "month", "user", "account", "partition", "campaign"]
-BY: tuple[By, ...] = ("day", "month", "user", "account", "partition", "campaign")
+from gpuwatch.model import EMPTY
+
+By = Literal["day", "month", "user", "account", "partition", "campaign", "group"]
+BY: tuple[By, ...] = ("day", "month", "user", "account", "partition", "campaign", "group")
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """So many devices and CPUs of one job, held from `begins` to `ends` (Unix seconds); None: not known."""
+    """So many devices and CPUs of one job, held from `begins` to `ends` (Unix seconds); None: not known.
+
+    `amounts` are what it came to in that time, evenly: `held_seconds`, `energy_joules`, `facility_joules`,
+    `carbon_grams`, and `cost:EUR` or whatever the currency; what is not known is missing.
+    """
 
     job: tuple[str, str]
     begins: float
@@ -28,13 +35,16 @@ class Span:
     account: str | None = None
     partition: str | None = None
     campaign: str | None = None
+    group: str | None = None
+    amounts: Mapping[str, float] = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One group: what is known of it in seconds, None where nothing is, of how many distinct jobs.
 
-    `unknown_jobs` are those whose devices nobody told: they are in `jobs`, and not in `device_seconds`.
+    `amounts` are those of `Span`, added up. `unknown_jobs` are those whose devices nobody told: they are in `jobs`
+    and not in `device_seconds`.
     """
 
     name: str | None
@@ -42,14 +52,19 @@ class Row:
     cpu_seconds: float | None
     jobs: int
     unknown_jobs: int = 0
+    amounts: Mapping[str, float] = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """All groups, and everything together; a job that is in several groups counts once in `total`."""
+    """All groups, and everything together; a job that is in several groups counts once in `total`.
+
+    `bases` says by what carbon was reckoned, where there is any.
+    """
 
     rows: tuple[Row, ...]
     total: Row
+    bases: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -60,6 +75,7 @@ class _Sum:
     cpu_seconds: float | None = None
     jobs: set[tuple[str, str]] = field(default_factory=set)
     known: set[tuple[str, str]] = field(default_factory=set)
+    amounts: dict[str, float] = field(default_factory=dict)
 
     def add(self, span: Span, seconds: float) -> None:
         self.jobs.add(span.job)
@@ -68,10 +84,13 @@ class _Sum:
             self.known.add(span.job)
         if span.cpus is not None:
             self.cpu_seconds = (self.cpu_seconds or 0.0) + span.cpus * seconds
+        for what, amount in span.amounts.items():
+            part = amount * seconds / (span.ends - span.begins)
+            self.amounts[what] = self.amounts.get(what, 0.0) + part
 
     def row(self, name: str | None) -> Row:
         jobs = len(self.jobs)
-        return Row(name, self.device_seconds, self.cpu_seconds, jobs, jobs - len(self.known))
+        return Row(name, self.device_seconds, self.cpu_seconds, jobs, jobs - len(self.known), self.amounts)
 
 
 class Calendar:
@@ -130,8 +149,27 @@ def grouped(
         total.add(span, last - first)
         for name, seconds in parts(span, first, last):
             sums.setdefault(name, _Sum()).add(span, seconds)
-    rows = [each.row(name) for name, each in sums.items()]
-    return Grouped(tuple(sorted(rows, key=_in_time if by in ("day", "month") else _most_first)), total.row(None))
+    return Grouped(in_order(by, (each.row(name) for name, each in sums.items())), total.row(None))
+
+
+def left(whole: Row, part: Row) -> Row:
+    """What of a whole is not in a part of it; what floating point leaves of equal sums is nothing."""
+    jobs, unknown = whole.jobs - part.jobs, whole.unknown_jobs - part.unknown_jobs
+    amounts = {name: _less(value, part.amounts.get(name)) for name, value in whole.amounts.items()}
+    devices = None if jobs == unknown else _less(whole.device_seconds, part.device_seconds)
+    cpus = None if jobs == 0 else _less(whole.cpu_seconds, part.cpu_seconds)
+    return Row(None, devices, cpus, jobs, unknown, {name: each for name, each in amounts.items() if each})
+
+
+def _less(whole: float | None, part: float | None) -> float | None:
+    if whole is None or part is None:
+        return whole
+    return 0.0 if isclose(whole, part, rel_tol=1e-9) else whole - part
+
+
+def in_order(by: By, rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Days and months in order, others by size."""
+    return tuple(sorted(rows, key=_in_time if by in ("day", "month") else _most_first))
 
 
 def _parts(by: By, zone: tzinfo) -> Callable[[Span, float, float], Iterable[tuple[str | None, float]]]:
@@ -147,6 +185,7 @@ _NAMES: Mapping[str, Callable[[Span], str | None]] = {
     "account": lambda span: span.account,
     "partition": lambda span: span.partition,
     "campaign": lambda span: span.campaign,
+    "group": lambda span: span.group,
 }
 
 

@@ -13,6 +13,8 @@ import typer
 
 from gpuwatch.cli.jobs import By, jobs
 from gpuwatch.cli.periods import defused
+from gpuwatch.ledger.charging import Tariffs, catch_up
+from gpuwatch.ledger.rates import Rates
 from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.store import open_store
 from tests.ledger.batch import HOUR, T0, record
@@ -32,8 +34,9 @@ def ledger(tmp_path: Path) -> str:
     store = open_store(str(tmp_path / "ledger.db"))
     with store.writing() as connection:
         post_records(connection, told)
+    catch_up(store, "default", Tariffs(Rates.of(())), T0 + 24 * HOUR)
     store.close()
-    return str(store.path)
+    return store.where
 
 
 def printed(capsys: pytest.CaptureFixture[str], ledger: str, **options: Any) -> str:
@@ -69,7 +72,10 @@ def test_json_has_the_name_hours_and_jobs_of_each_group(ledger: str, capsys: pyt
         {"by": "user", "name": "ada", "device_hours": 6.0, "cpu_hours": 48.0, "jobs": 1},
         {"by": "user", "name": "=HYPERLINK(1)", "device_hours": 1.0, "cpu_hours": 16.0, "jobs": 1},
         {"by": "user", "name": None, "device_hours": None, "cpu_hours": 16.0, "jobs": 1},
-    ] == rows
+    ] == [{name: each[name] for name in ("by", "name", "device_hours", "cpu_hours", "jobs")} for each in rows]
+    assert ({}, None, 6.0, None) == (
+        rows[0]["cost"], rows[0]["energy_joules"], rows[0]["allocated_device_hours"], rows[0]["held_device_hours"],
+    )  # fmt: skip
 
 
 def test_csv_is_read_by_a_spreadsheet_without_harm(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,7 +87,8 @@ def test_csv_is_read_by_a_spreadsheet_without_harm(ledger: str, capsys: pytest.C
         ["user", "ada", "6", "48", "1"],
         ["user", "'=HYPERLINK(1)", "1", "16", "1"],
         ["user", "", "", "16", "1"],
-    ] == rows
+    ] == [each[:5] for each in rows]
+    assert ["energy_joules", "facility_joules", "carbon_grams", "cost", "currency"] == rows[0][5:]
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", "\r=1"])
@@ -101,6 +108,17 @@ def test_from_takes_days_months_and_times(
     (row,) = json.loads(printed(capsys, ledger, by=By.MONTH, since=since, as_json=True))
 
     assert hours == row["device_hours"]
+
+
+def test_groups_are_the_sites(ledger: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a cluster calls the account."""
+    path = tmp_path / "gpuwatch.toml"
+    path.write_text('[accounting.groups]\nvision = ["default/ml"]\n')
+
+    (row,) = json.loads(printed(capsys, ledger, by=By.GROUP, as_json=True, config_file=path))
+    assert ("group", "vision", 7.0, 3) == (row["by"], row["name"], row["device_hours"], row["jobs"])
+    (row,) = json.loads(printed(capsys, ledger, by=By.GROUP, as_json=True))
+    assert row["name"] is None
 
 
 def test_nothing_in_the_time_asked_for_is_said(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:

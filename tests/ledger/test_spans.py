@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from gpuwatch.ledger import writing
+from gpuwatch.ledger import queries, writing
+from gpuwatch.ledger.charging import Tariffs, catch_up
 from gpuwatch.ledger.periods import Span
 from gpuwatch.ledger.posting import read
+from gpuwatch.ledger.rates import Rates
 from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.spans import spans
 from gpuwatch.ledger.store import Store
@@ -21,11 +24,16 @@ LATE = 4e9
 
 
 def spans_in(store: Store, told: Sequence[Record] = (), rows: Sequence[object] = (), said: Sequence[object] = (),
-             events: Sequence[object] = (), campaigns: bool = True) -> list[Span]:  # fmt: skip
+             events: Sequence[object] = ()) -> list[Span]:  # fmt: skip
     with store.writing() as connection:
         post_records(connection, told)
         writing.post(connection, read(delivery(rows, said, events)), "test")
-        return list(spans(connection, 0.0, LATE, NOW, campaigns))
+    for cluster in ("default", "other"):
+        catch_up(store, cluster, Tariffs(Rates.of(())), NOW)
+    with store.reading() as connection:
+        campaigns = queries.memberships(connection, NOW)
+        found = [replace(each, amounts={}) for each in spans(connection, 0.0, LATE, campaigns)]
+    return sorted(found, key=lambda each: (each.begins, each.job))
 
 
 def test_a_record_is_what_was_allocated(store: Store) -> None:
@@ -75,10 +83,11 @@ def test_another_job_that_had_the_id_before_counts_by_what_it_held(store: Store)
 
 def test_what_agents_saw_counts_where_the_record_knows_no_devices(store: Store) -> None:
     """A cluster that does not account for its devices; the record still says whose job it is."""
-    allocated, held = spans_in(store, [record("7", devices=None)], [row("7")])
+    its = row("7", started=T0, last_seen=T0 + 100.0)
 
-    assert (None, 16.0) == (allocated.devices, allocated.cpus)
-    assert (1.0, None, "ada", "ml") == (held.devices, held.cpus, held.user, held.account)
+    (held,) = spans_in(store, [record("7", devices=None)], [its])
+
+    assert (100.0 / HOUR, 16.0, "ada", "ml") == (held.devices, held.cpus, held.user, held.account)
 
 
 def test_a_campaign_is_declared_in_a_comment_or_at_the_socket(store: Store) -> None:
@@ -103,4 +112,4 @@ def test_what_lies_outside_is_not_read(store: Store) -> None:
     spans_in(store, [record("7")], [row("run-1")])
 
     with store.reading() as connection:
-        assert [] == list(spans(connection, LATE, LATE + 1.0, NOW, False))
+        assert [] == list(spans(connection, LATE, LATE + 1.0))
