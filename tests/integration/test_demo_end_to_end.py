@@ -25,6 +25,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 ALERT_SECONDS = 180.0
 DATA_SECONDS = 60.0
+WASTE_SECONDS = 150.0
 TOLERANCE = 1e-6
 PANELS = [
     pytest.param(target["expr"], id=f"{file.stem}-{panel['title']}-{target['refId']}".replace(" ", "_"))
@@ -150,6 +151,32 @@ def test_overrun_is_told_before_it_happens(demo: Demo, prometheus: Prometheus, p
 
     assert "projected" == told[0]
     assert declared < median
+
+
+WASTEFUL = {"notebook", "allreduce-hang"}
+
+
+def _told(demo: Demo, *command: str) -> Any:
+    """What a command says of the demo's ledger, as JSON."""
+    ledger = str(demo.directory / "ledger.db")
+    told = run(Path(sys.executable), "-m", "gpuwatch", *command, "--json", "--ledger", ledger)
+    assert 0 == told.returncode, told.stderr
+    return json.loads(told.stdout)
+
+
+def test_waste_and_idle_name_the_idle_holder_and_the_spinning_one(demo: Demo) -> None:
+    """And only them: not the job that waits for input now and then, nor the one on a hot device."""
+
+    def idle() -> dict[str, str]:
+        return {each["name"]: each["doing"] for each in _told(demo, "idle", "--since", "30s")}
+
+    def wasted() -> set[str]:
+        return {each["title"].partition(" ")[2] for each in _told(demo, "waste")["groups"]}
+
+    wait_until(lambda: idle().keys() == WASTEFUL, WASTE_SECONDS, "both are idle", pause=2)
+
+    assert {"notebook": "idle", "allreduce-hang": "spinning"} == idle()
+    assert WASTEFUL == wasted()
 
 
 @pytest.mark.parametrize("expression", PANELS)
