@@ -137,13 +137,24 @@ class Bucket:
 
 
 class Admission:
-    """Lets requests in as the web-config file says; `bearer_paths` have an authentication of their own."""
+    """Lets requests in as the web-config file says; `bearer_paths` have an authentication of their own.
 
-    def __init__(self, app: ASGIApp, security: Security, bearer_paths: Collection[str] = ()) -> None:
+    One of them that ends in `/` stands for all paths that begin so. `passwords` may be shared with others who
+    check some, as these are checked one at a time.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        security: Security,
+        bearer_paths: Collection[str] = (),
+        passwords: Passwords | None = None,
+    ) -> None:
         self._app = app
         self._security = security
         self._bearer_paths = frozenset(bearer_paths)
-        self._passwords = Passwords()
+        self._bearer_trees = tuple(path for path in bearer_paths if path.endswith("/"))
+        self._passwords = passwords or Passwords()
         self._bucket = Bucket()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,7 +175,8 @@ class Admission:
     async def _refusal(self, scope: Scope, config: WebConfig) -> Response | None:
         if config.rate_limit is not None and not self._bucket.allows(config.rate_limit):
             return PlainTextResponse("429 too many requests\n", 429, {"retry-after": "1"})
-        if not config.users or scope["path"] in self._bearer_paths:
+        path = scope["path"]
+        if not config.users or path in self._bearer_paths or path.startswith(self._bearer_trees):
             return None
         given = credentials(Headers(scope=scope).get("authorization", ""))
         network = network_of(scope["client"][0] if scope.get("client") else "")

@@ -20,6 +20,7 @@ import errno
 import logging
 import socket
 import ssl
+import struct
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ log = logging.getLogger("gpuwatch.web")
 FAIR_SHARE = 8
 ACCEPTED_AT_ONCE = 8
 BACKLOG = 512
+_CREDENTIALS = struct.Struct("iII")
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -60,7 +62,7 @@ class Place:
 
 
 def network_of(host: str) -> str:
-    """What counts as one peer: an IPv4 address, the /64 of an IPv6 address."""
+    """What counts as one peer over TCP: an IPv4 address, the /64 of an IPv6 address."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
@@ -68,6 +70,15 @@ def network_of(host: str) -> str:
     if isinstance(address, IPv6Address):
         return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))
     return str(address)
+
+
+def peer_uid(connected: socket.socket) -> int | None:
+    """The user id at the other end of a unix socket, by the kernel; None for other sockets."""
+    if connected.family != socket.AF_UNIX:
+        return None
+    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    uid: int = _CREDENTIALS.unpack(credentials)[1]
+    return uid
 
 
 def to_evict(places: Collection[Place]) -> Place | None:
@@ -143,9 +154,10 @@ class Door:
                 self._loop.remove_reader(self._listening)
                 self._loop.call_later(self._retry_seconds, self._resume)
                 return
-            self._take(accepted, str(address[0]))
+            uid = peer_uid(accepted)
+            self._take(accepted, network_of(str(address[0])) if uid is None else f"uid:{uid}")
 
-    def _take(self, accepted: socket.socket, host: str) -> None:
+    def _take(self, accepted: socket.socket, network: str) -> None:
         if len(self.places) >= self.limits.connections:
             crowded = to_evict(self.places)
             if crowded is None:
@@ -153,7 +165,7 @@ class Door:
                 accepted.close()
                 return
             self._evict(crowded)
-        place = Place(network_of(host), self._loop.time())
+        place = Place(network, self._loop.time())
         self.places.add(place)
         place.task = self._loop.create_task(self._connect(place, accepted))
         place.task.add_done_callback(partial(self._connected, place, accepted))

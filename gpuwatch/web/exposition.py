@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from gpuwatch import hygiene
-from gpuwatch.web.authentication import Admission
+from gpuwatch.web.authentication import Admission, Passwords
 from gpuwatch.web.pages import landing
 from gpuwatch.web.security import Security
 from gpuwatch.web.threads import Bounded, Busy
@@ -50,6 +50,7 @@ def base_app(
     body: Callable[[], str] | None = None,
     security: Security | None = None,
     bearer_paths: Collection[str] = (),
+    passwords: Passwords | None = None,
 ) -> Starlette:
     """The application of a daemon; `render` gives the text of /metrics, `body` HTML for the landing page.
 
@@ -64,7 +65,7 @@ def base_app(
         return HTMLResponse(landing(title, links, shown))
 
     own = security.counters.render if security is not None else bytes
-    admission = [Middleware(Admission, security, bearer_paths)] if security is not None else []
+    admission = [Middleware(Admission, security, bearer_paths, passwords)] if security is not None else []
 
     app = Starlette(
         routes=[

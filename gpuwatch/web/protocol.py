@@ -8,13 +8,35 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gpuwatch.web.connections import Door, Place
+from gpuwatch.web.connections import Door, Place, peer_uid
 from gpuwatch.web.counters import Counters
 from gpuwatch.web.security import Security
 from gpuwatch.web.tls import sans_of
 
 GOODBYE_SECONDS = 0.3
 """Over TLS an end takes a word from both sides; a peer that does not say it is not waited for."""
+
+
+PIECE_BYTES = 2**18
+
+
+class _InPieces:
+    """A TLS transport that is written to in pieces.
+
+    What is written at once is encrypted and handed on at once, and asyncio then knows of nothing that waits: only
+    of a later piece does it say that the peer does not take it.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        """Write all of it."""
+        for start in range(0, len(data), PIECE_BYTES):
+            self._transport.write(data[start : start + PIECE_BYTES])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class TimedProtocol(H11Protocol):
@@ -36,7 +58,13 @@ class TimedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request; a client certificate that is not allowed ends it here."""
         super().connection_made(transport)
+        if transport.get_extra_info("ssl_object") is not None:
+            self.transport = _InPieces(transport)  # type: ignore[assignment]
         self._place.transport = transport
+        connected = transport.get_extra_info("socket")
+        uid = peer_uid(connected) if connected is not None else None
+        if uid is not None:
+            self.app_state = {**self.app_state, "peer_uid": uid}
         # So that `pause_writing` says that there is anything that the peer has not taken; 0 never ends over TLS.
         transport.set_write_buffer_limits(high=1, low=0)
         if self._place.gone:
@@ -48,7 +76,7 @@ class TimedProtocol(H11Protocol):
             self._deadline = self.loop.call_at(self._place.since + self._limits.request_seconds, self._late)
 
     def _certificate_is_allowed(self) -> bool:
-        settings = self._security.now.config.tls
+        settings = None if "peer_uid" in self.app_state else self._security.now.config.tls
         if settings is None or not settings.client_allowed_sans:
             return True
         return not settings.client_allowed_sans.isdisjoint(sans_of(self.transport.get_extra_info("peercert")))

@@ -10,7 +10,9 @@ import asyncio
 import errno
 import socket
 import ssl
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -22,6 +24,7 @@ from gpuwatch.web.connections import Door, Place
 from gpuwatch.web.limits import Limits
 from gpuwatch.web.protocol import TimedProtocol
 from gpuwatch.web.security import Security
+from gpuwatch.web.unix_socket import UnixSocket
 
 STOP_SECONDS = 1
 
@@ -42,27 +45,33 @@ class _Server(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leaving = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
-        self._door: Door | None = None
+        self._doors: list[Door] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the door at the socket that was bound."""
+        """Open a door at each socket that was bound."""
         await self.lifespan.startup()
         self.servers = []
+        counters = self._security.counters
         for listening in sockets or ():
-            self._door = Door(listening, self._protocol, self._context, self._security.counters, self._limits)
-            self._door.open()
+            context = _no_context if listening.family == socket.AF_UNIX else self._context
+            self._doors.append(self._door(listening, context))
+        counters.connections = lambda: sum(len(door.places) for door in self._doors)
         self.started = True
 
-    def _protocol(self, place: Place) -> TimedProtocol:
-        assert self._door is not None
-        return TimedProtocol(
-            place,
-            self._door,
-            self._security,
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-        )
+    def _door(self, listening: socket.socket, context: Callable[[], ssl.SSLContext | None]) -> Door:
+        def protocol(place: Place) -> TimedProtocol:
+            return TimedProtocol(
+                place,
+                door,
+                self._security,
+                config=self.config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+            )
+
+        door = Door(listening, protocol, context, self._security.counters, self._limits)
+        door.open()
+        return door
 
     def _context(self) -> ssl.SSLContext | None:
         loaded = self._security.now.tls
@@ -84,8 +93,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """First accept no more, then let what was just accepted become a connection that can be closed."""
-        if self._door is not None:
-            self._door.close()
+        for door in self._doors:
+            door.close()
         for _ in range(3):
             await asyncio.sleep(0)
         await super().shutdown(sockets)
@@ -99,16 +108,26 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """Serves an ASGI application at `listen`: "host:port", "[::1]:port", or ":port" for every address."""
+    """Serves an ASGI application at `listen`: "host:port", "[::1]:port", or ":port" for every address.
+
+    Where there is a `unix_socket`, it is served there as well, to everybody on this machine and without TLS;
+    `scope["state"]["peer_uid"]` is whose process is at the other end.
+    """
 
     def __init__(
-        self, app: Any, listen: str, security: Security | None = None, limits: Limits | None = None
+        self,
+        app: Any,
+        listen: str,
+        security: Security | None = None,
+        limits: Limits | None = None,
+        unix_socket: Path | None = None,
     ) -> None:
         self._app = app
         self._limits = limits or Limits()
         self._security = security or Security()
         self._listen = listen
         self._host, self._port = parse_listen(listen)
+        self._unix = UnixSocket(unix_socket) if unix_socket is not None else None
         self._server: _Server | None = None
         self._thread: Thread | None = None
 
@@ -122,8 +141,14 @@ class WebServer:
 
     def start(self) -> None:
         """Bind, then serve in the background; raises `Unavailable` where the address cannot be had."""
-        bound = self._bind()
-        self._port = bound.getsockname()[1]
+        bound = [self._bind()]
+        self._port = bound[0].getsockname()[1]
+        if self._unix is not None:
+            try:
+                bound.append(self._unix.bind())
+            except BaseException:
+                bound[0].close()
+                raise
         self._server = _Server(_configuration(self._app, self._limits), self._security, self._limits)
         self._thread = Thread(target=_serve, args=(self._server, bound), name="web", daemon=True)
         self._thread.start()
@@ -134,6 +159,8 @@ class WebServer:
             return
         self._server.leave()
         self._thread.join(STOP_SECONDS + 1.0)
+        if self._unix is not None:
+            self._unix.remove()
 
     def _bind(self) -> socket.socket:
         try:
@@ -146,16 +173,21 @@ class WebServer:
         return bound
 
 
-def _serve(server: _Server, bound: socket.socket) -> None:
+def _no_context() -> ssl.SSLContext | None:
+    return None
+
+
+def _serve(server: _Server, bound: Sequence[socket.socket]) -> None:
     asyncio.run(_serve_until_it_ends(server, bound))
 
 
-async def _serve_until_it_ends(server: _Server, bound: socket.socket) -> None:
-    await server.serve(sockets=[bound])
-    # Some versions of uvicorn leave it open where the end was asked for before the beginning.
-    if bound.fileno() >= 0:
-        asyncio.get_running_loop().remove_reader(bound)
-        bound.close()
+async def _serve_until_it_ends(server: _Server, bound: Sequence[socket.socket]) -> None:
+    await server.serve(sockets=[*bound])
+    # Some versions of uvicorn leave them open where the end was asked for before the beginning.
+    for each in bound:
+        if each.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(each)
+            each.close()
     # uvicorn leaves open the connections whose answers outlasted the time it gave them.
     for connection in list(server.server_state.connections):
         if connection.transport is not None:

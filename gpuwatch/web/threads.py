@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -34,3 +35,30 @@ class Bounded:
             return await run_in_threadpool(call)
         finally:
             self._running -= 1
+
+
+class Patient:
+    """Runs calls in threads, at most `limit` at once; others wait for their turn, so long. In the loop only."""
+
+    def __init__(self, limit: int, wait_seconds: float = 5.0, waiting: int = 256) -> None:
+        self._turns = asyncio.Semaphore(limit)
+        self._wait_seconds = wait_seconds
+        self._most = waiting
+        self._waiting = 0
+
+    async def run(self, call: Callable[[], Answer]) -> Answer:
+        """What `call` returns or raises; `Busy` where too many wait, or it is not its turn in time."""
+        if self._waiting >= self._most:
+            raise Busy
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._turns.acquire()
+        except TimeoutError as exc:
+            raise Busy from exc
+        finally:
+            self._waiting -= 1
+        try:
+            return await run_in_threadpool(call)
+        finally:
+            self._turns.release()

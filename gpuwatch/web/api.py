@@ -1,0 +1,198 @@
+"""The API of accounting over HTTP, as docs/api.md describes it: identity first, then bounded reading.
+
+Four requests read the ledger at once, each for some seconds at most; others wait for their turn, and are answered
+503 where it does not come. Whatever was asked, the answer is JSON.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gpuwatch.errors import Forbidden, GpuwatchError, Rejected
+from gpuwatch.ledger.coordinators import coordinated
+from gpuwatch.ledger.deadline import limited
+from gpuwatch.ledger.groups import Groups
+from gpuwatch.ledger.store import Store
+from gpuwatch.model import EMPTY
+from gpuwatch.web.api_operations import OPERATIONS
+from gpuwatch.web.exposition import GZIP_LEVEL, accepts_gzip
+from gpuwatch.web.identity import Identity, caller_of
+from gpuwatch.web.names import Names
+from gpuwatch.web.openapi import PATH, openapi
+from gpuwatch.web.operations import Operation, Question
+from gpuwatch.web.parameters import name_of, values_of
+from gpuwatch.web.roles import Access, Person, Viewer, viewer_of
+from gpuwatch.web.threads import Busy, Patient
+
+READERS = 4
+READ_SECONDS = 20.0
+TREE = "/api/v1/"
+"""Where all paths of the API begin."""
+
+
+class _Text(Convertor[str]):
+    """Any text in a path, line ends too, which Starlette's own `path` takes for the end of it."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """As it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """As it is."""
+        return value
+
+
+register_url_convertor("text", _Text())
+
+Answer = Callable[[Request], Awaitable[Response]]
+_MISSING = "there is none of that name, or it is not yours to read"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Who comes in, and with which rights; `groups` are the site's, with the accounts of each."""
+
+    identity: Identity
+    names: Names
+    access: Access
+    groups: Groups = EMPTY
+
+
+def api_routes(
+    store: Callable[[], Store | None],
+    gate: Gate,
+    clock: Callable[[], float] = time.time,
+    operations: Sequence[Operation] = OPERATIONS,
+    readers: Patient | None = None,
+) -> list[Route]:
+    """The routes of the API; `store` gives the ledger, None until it is open."""
+    threads = readers or Patient(READERS)
+    described = openapi(operations, f"gpuwatch accounting of cluster {gate.access.cluster}")
+
+    async def describe(request: Request) -> Response:
+        return answered(request, described)
+
+    def route(operation: Operation) -> Route:
+        return Route(operation.route, _guarded(_Endpoint(operation, store, gate, clock, threads).answer, gate))
+
+    return [Route(PATH, describe), *map(route, operations), Route(f"{TREE}{{rest:text}}", _nothing)]
+
+
+async def _nothing(_request: Request) -> Response:
+    return error(404, f"there is no such question; {PATH} has those that there are")
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """Answers one operation."""
+
+    operation: Operation
+    store: Callable[[], Store | None]
+    gate: Gate
+    clock: Callable[[], float]
+    threads: Patient
+
+    async def answer(self, request: Request) -> Response:
+        """Who asks, what is asked, and the answer, in this order: a stranger learns nothing of what there is."""
+        person = await self.gate.identity.person(caller_of(request))
+        if person is None:
+            raise Forbidden(f"who asks is not known; {self.gate.identity.hints}")
+        operation = self.operation
+        values = values_of(operation.parameters, request.query_params.multi_items())
+        name = name_of("name", request.path_params["name"]) if operation.named else ""
+        document = await self.threads.run(lambda: self._read(person, values, name))
+        return error(404, _MISSING) if document is None else answered(request, document)
+
+    def _read(self, person: Person, values: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+        """In a thread."""
+        named, groups = _known(person, self.gate.names)
+        store = self.store()
+        if store is None:
+            raise Busy
+        with store.reading() as connection, limited(connection, READ_SECONDS):
+            viewer = viewer_of(named, groups, self.gate.access)
+            if not viewer.staff:
+                viewer = _with_accounts(
+                    viewer, coordinated(connection, viewer.cluster, named.name, viewer.accounts)
+                )
+            return self.operation.answer(
+                Question(viewer, connection, values, self.clock(), name, self.gate.groups)
+            )
+
+
+def _known(person: Person, names: Names) -> tuple[Person, frozenset[str]]:
+    """A person with both name and user id, as far as this machine knows them, and his groups."""
+    if person.uid is not None and not person.name:
+        name = names.name_of(person.uid)
+        if name is None:
+            return replace(person, name=f"uid:{person.uid}"), frozenset()
+        person = replace(person, name=name)
+    elif person.uid is None:
+        person = replace(person, uid=names.uid_of(person.name))
+    return person, names.groups_of(person.name)
+
+
+def _with_accounts(viewer: Viewer, accounts: frozenset[str]) -> Viewer:
+    return replace(viewer, accounts=accounts)
+
+
+def _guarded(answer: Answer, gate: Gate) -> Answer:
+    async def guarded(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except Busy as exc:
+            return error(503, "too many ask at once; ask again", exc.headers)
+        except Forbidden as exc:
+            challenge = gate.identity.challenge
+            headers = {"www-authenticate": challenge} if challenge else {}
+            return error(401, str(exc), headers | {"connection": "close"})
+        except Rejected as exc:
+            return error(400, str(exc))
+        except (GpuwatchError, OSError) as exc:
+            return error(503, f"the ledger cannot be read now: {exc}", {"retry-after": "5"})
+
+    return guarded
+
+
+def answered(request: Request, document: Mapping[str, Any]) -> Response:
+    """A document, or 304 where the client has it already. The ETag is that of the bytes that are sent."""
+    body = _encoded(document)
+    compress = accepts_gzip(request.headers.get("accept-encoding", ""))
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}{"-gzip" if compress else ""}"'
+    headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "accept-encoding, authorization"}
+    if _matches(request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers=headers)
+    if compress:
+        body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        headers["content-encoding"] = "gzip"
+    return Response(body, headers=headers, media_type="application/json")
+
+
+def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """A refusal, with why."""
+    sent = {"cache-control": "no-store", **(headers or {})}
+    return Response(_encoded({"error": message}), status, sent, media_type="application/json")
+
+
+def _matches(if_none_match: str, tag: str) -> bool:
+    offered = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
+    return "*" in offered or tag in offered
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=dict)
+    # A lone surrogate (a name that was not UTF-8) becomes "?", so that what is sent is always UTF-8.
+    return text.encode("utf-8", "replace")

@@ -1,0 +1,90 @@
+"""The operations of the API, each declared once: docs/api.md describes them in words."""
+
+from __future__ import annotations
+
+from gpuwatch.ledger.budgets import RESOURCES
+from gpuwatch.ledger.periods import BY
+from gpuwatch.web import answers, examples, schemas
+from gpuwatch.web.operations import Operation
+from gpuwatch.web.parameters import Parameter, choice, moment, whole, word, zone
+
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 100
+
+_CURSOR = word("cursor", "the `next` of the page before")
+_LIMIT = whole("limit", "so many at most", 1, MAX_LIMIT, DEFAULT_LIMIT)
+_JOBS: tuple[Parameter, ...] = (
+    word("user", "only this user's"),
+    word("account", "only of this account"),
+    word("partition", "only in this partition"),
+    word("campaign", "only of this campaign"),
+    choice("state", "only in this state", ("running", "waiting", "unseen", "ended")),
+    moment("since", "only those seen at this time or later (default: 7 days ago)"),
+    moment("until", "only those that began before this time"),
+    _CURSOR,
+    _LIMIT,
+)
+_RESOURCE = word("resource", f"a TRES name, as {', '.join(RESOURCES)} (default: {RESOURCES[0]})")
+_BUDGETS: tuple[Parameter, ...] = (
+    Parameter(
+        "resource",
+        _RESOURCE.description,
+        _RESOURCE.read,
+        {**_RESOURCE.schema, "default": RESOURCES[0]},
+        RESOURCES[0],
+    ),
+    word("cluster", "only of this cluster"),
+)
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("/me", "Who you are here, and what you may read", answers.me, schemas.ME, examples.ME),
+    Operation(
+        "/jobs", "Jobs, those that began last first", answers.jobs, schemas.JOBS, examples.JOBS, _JOBS
+    ),
+    Operation(
+        "/jobs/{name}", "One job with its history", answers.job, schemas.ONE_JOB, examples.ONE_JOB,
+        named="the job: its id, an attempt (JOB@STARTED) or the name of a run",
+    ),
+    Operation(
+        "/history/{name}", "What one job had used over time, as running totals", answers.history, schemas.HISTORY,
+        examples.HISTORY,
+        named="the job, as in `/jobs/{name}`",
+    ),
+    Operation(
+        "/usage", "What was allocated, by day, month or whose it was", answers.usage, schemas.USAGE,
+        examples.USAGE,
+        (
+            choice("by", "what it is added up by", BY, "month"),
+            moment("from", "only from this time on (default: 30 days before `to`)"),
+            moment("to", "only before this time (default: now)"),
+            zone("timezone", "whose midnight divides days"),
+        ),
+    ),
+    Operation(
+        "/campaigns", "Campaigns by name", answers.campaigns, schemas.CAMPAIGNS, examples.CAMPAIGNS,
+        (_CURSOR, _LIMIT),
+    ),
+    Operation(
+        "/campaigns/{name}", "One campaign with its jobs", answers.campaign, schemas.CAMPAIGN,
+        examples.ONE_CAMPAIGN,
+        named="the campaign",
+    ),
+    Operation("/budgets", "Budgets of accounts", answers.all_budgets, schemas.BUDGETS, examples.BUDGETS, _BUDGETS),
+    Operation(
+        "/budgets/{name}", "One account's budget", answers.budget, schemas.BUDGET, examples.BUDGET, _BUDGETS,
+        named="the account",
+    ),
+    Operation(
+        "/estimates", "What is declared for jobs, beside what they used and will have used", answers.estimates,
+        schemas.ESTIMATES, examples.ESTIMATES, _JOBS,
+    ),
+    Operation(
+        "/rates", "Prices, PUE and grid intensities that figures name", answers.rates, schemas.RATES,
+        examples.RATES,
+    ),
+    Operation(
+        "/quality", "How far the figures of jobs can be trusted", answers.quality, schemas.QUALITY,
+        examples.QUALITY, _JOBS,
+    ),
+)  # fmt: skip
+"""What may be asked."""

@@ -1,0 +1,127 @@
+"""An example of each answer of the API, for its OpenAPI document; a test holds each against its schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Example = dict[str, Any]
+
+_USAGE: Example = {
+    "held_device_seconds": 28_790.0,
+    "busy_seconds": 25_100.0,
+    "state_seconds": {"working": 26_000.0, "idle": 2_790.0},
+    "throttled_seconds": {"sw_power_cap": 120.0},
+    "energy_joules": {"counter": 9_750_000.0},
+    "energy_unmeasured_seconds": 0.0,
+    "energy_gap_seconds": 2.0,
+    "memory_byte_seconds": 1.6e15,
+    "tensor_seconds": 8_200.0,
+    "clock_cycles": 4.4e13,
+    "clock_seconds": 26_000.0,
+    "storage_wait_seconds": 310.0,
+    "link_bytes": {"pcie_receive": 3.1e12, "nvlink_transmit": 9.4e13},
+    "errors": {"ecc_corrected": 0.0},
+    "first_working": 1_764_000_042.0,
+    "last_in_state": {"working": 1_764_003_599.0, "idle": 1_764_002_000.0},
+}
+ESTIMATE: Example = {
+    "low": 36_000.0, "likely": 43_200.0, "high": 57_600.0, "unit": "s", "basis": "pilot",
+    "declared_by": "uid:1000", "declared_at": 1_764_000_012.0, "channel": "socket",
+}  # fmt: skip
+JOB: Example = {
+    "job": "4711", "job_id": "4711", "display": "4711", "name": "llama-ft", "uid": 1000, "user": "ada",
+    "account": "ml", "partition": "gpu", "qos": "normal", "submitted": 1_763_999_900, "ended": None,
+    "outcome": "RUNNING", "limit_seconds": 86_400.0, "device_count": 8.0, "device_count_rule": "generic",
+    "device_count_doubt": None, "device_indices": {"gw0": [0, 1, 2, 3, 4, 5, 6, 7]},
+    "attempts": [{
+        "started": 1_764_000_000, "last_seen": 1_764_003_600.0, "outcome": "RUNNING", "device_seconds": 28_800.0,
+        "allocated_device_seconds": 28_800.0, "held_device_seconds": 28_790.0,
+    }],
+    "cluster": "hydra", "state": "running", "exit_code": None, "started": 1_764_000_000,
+    "last_seen": 1_764_003_600.0, "wall_seconds": 3600.0, "nodes": ["gw0"], "devices": ["GPU-0"],
+    "models": ["H100"], "campaign": "llama", "device_seconds": 28_800.0, "allocated_device_seconds": 28_800.0,
+    **_USAGE, "coverage_ratio": 0.9997, "partial": False, "allocation_differs": False,
+    "cost": {"EUR": 25.60}, "facility_joules": 27_700_000.0, "carbon_grams": 2924.0, "rates": ["0c9f3be7a412"],
+    "progress": {"step": 250.0, "total": 1000.0, "start_step": 0.0, "ratio": 0.25, "time": 1_764_003_590.0},
+    "declared": {"device-hours": ESTIMATE},
+    "forecasts": {"device-hours": {"used": 28_800.0, "quantiles": {"0.5": 115_200.0}, "basis": "used / progress"}},
+    "alerts": [{
+        "kind": "projected", "quantity": "device-hours", "severity": "warning", "since": 1_764_000_600.0,
+        "value": 115_200.0, "declared": 43_200.0,
+        "text": "job 4711 is projected to need 32 device-hours, 12 were declared",
+    }],
+}  # fmt: skip
+_QUALITY: Example = {
+    "figures": {"energy": {
+        "unit": "J", "by_method": {"counter": 9_750_000.0}, "covered_device_seconds": 28_790.0,
+        "charged_device_seconds": 28_800.0, "coverage_ratio": 0.9997, "partial": False, "longest_gap_seconds": 0.0,
+        "missing": [{"why": "no agent told of it", "device_seconds": 10.0}],
+    }},
+    "allocated_device_seconds": 28_800.0, "held_device_seconds": 28_790.0, "allocation_difference_ratio": -0.0003,
+    "allocation_differs": False, "allocation_difference": None, "allocation_missing": [],
+}  # fmt: skip
+QUALITY: Example = {"jobs": [{"job": "4711", "cluster": "hydra", **_QUALITY}], "next": None}
+HISTORY: Example = {
+    "job": "4711", "cluster": "hydra",
+    "points": [{
+        "time": 1_764_000_059.0, "held_device_seconds": 472.0, "working_seconds": 136.0, "energy_joules": 98_000.0,
+    }],
+}  # fmt: skip
+JOBS: Example = {"jobs": [JOB], "next": "WzE3NjQwMDAwMDAsIjQ3MTEiXQ"}
+ONE_JOB: Example = {
+    **JOB,
+    "revisions": [{"quantity": "device-hours", "in_force": True, **ESTIMATE}],
+    "alert_history": [{"time": 1_764_000_600.0, "what": "raised", **JOB["alerts"][0]}],
+    "by_device": {"GPU-0": {"held_seconds": 3598.75, **_USAGE}},
+    "quality": _QUALITY,
+    "bases": ["PUE 1.25 (meter, 2026)", "grid 380 g CO2e/kWh (site, 2026)"],
+    "others": [],
+}
+ESTIMATES: Example = {
+    "estimates": [{
+        "scope_kind": "job", "scope": "4711", "cluster": "hydra", "quantity": "device-hours", **ESTIMATE,
+        "used": 28_800.0, "quantiles": {"0.5": 115_200.0},
+    }],
+    "next": None,
+}  # fmt: skip
+_GROUP: Example = {
+    "name": "2026-11", "device_seconds": 28_800.0, "allocated_device_seconds": 28_800.0,
+    "held_device_seconds": 28_790.0, "cpu_seconds": 115_200.0, "energy_joules": 9_750_000.0,
+    "facility_joules": 12_675_000.0, "cost": {"EUR": 16.0}, "carbon_grams": 1232.3, "jobs": 1, "unknown_jobs": 0,
+}  # fmt: skip
+USAGE: Example = {
+    "by": "month", "from": 1_761_955_200.0, "to": 1_764_003_600.0, "timezone": "UTC", "groups": [_GROUP],
+    "total": {**_GROUP, "name": None}, "bases": ["PUE 1.25 (meter, 2026)", "grid 380 g CO2e/kWh (site, 2026)"],
+}  # fmt: skip
+CAMPAIGN: Example = {
+    "campaign": "llama", "state": "running", "started": 1_764_000_000, "last_seen": 1_764_003_600.0,
+    "wall_seconds": 3600.0, "jobs": 1, "complete": True, "device_seconds": 28_800.0,
+    "allocated_device_seconds": 28_800.0, **_USAGE, "declared": {},
+}  # fmt: skip
+CAMPAIGNS: Example = {"campaigns": [CAMPAIGN], "next": None}
+ONE_CAMPAIGN: Example = {**CAMPAIGN, "members": [JOB]}
+BUDGET: Example = {
+    "account": "ml", "cluster": "hydra", "resource": "gres/gpu", "time": 1_764_003_600.0,
+    "granted_seconds": 3_600_000.0, "used_seconds": 1_800_000.0, "left_seconds": 1_800_000.0,
+    "running_seconds": 662_400.0, "waiting_seconds": 0.0, "running_jobs": 1, "waiting_jobs": 0,
+    "unlimited_jobs": 0, "left_after_committed_seconds": 1_137_600.0, "seconds_per_second": 2.5,
+    "pace_period_seconds": 604_800.0,
+    "runs_out": 1_764_723_600.0, "source": "slurm", "seen": 1_764_003_000.0, "starts": None, "ends": None,
+    "recorded_seconds": 1_799_000.0, "recorded_since": 1_761_955_200.0, "unknown_jobs": 0,
+    "words": [{
+        "source": "slurm", "seen": 1_764_003_000.0, "starts": None, "ends": None, "used_seconds": 1_800_000.0,
+        "recorded_seconds": 1_799_000.0,
+    }],
+    "parent": "science", "within": None, "accounts": [], "coordinators": ["grace"],
+    "users": [{
+        "user": "ada", "granted_seconds": None, "reported_seconds": 1_800_000.0, "recorded_seconds": 1_799_000.0,
+    }],
+}  # fmt: skip
+BUDGETS: Example = {"budgets": [BUDGET]}
+RATES: Example = {
+    "versions": [{"version": "5f3a9c", "since": 1_761_955_200.0, "text": '[[price]]\nmodel = "H100"\n'}]
+}
+ME: Example = {
+    "name": "ada", "uid": 1000, "cluster": "hydra", "roles": ["self"], "accounts": [], "identified_by": "socket",
+}  # fmt: skip
+OPENAPI: Example = {"openapi": "3.1.0", "info": {"title": "gpuwatch accounting", "version": "1"}, "paths": {}}

@@ -1,0 +1,54 @@
+"""One operation of the API, as it is declared once: for the server, for the OpenAPI document, and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gpuwatch.ledger.groups import Groups
+from gpuwatch.model import EMPTY
+from gpuwatch.web.api_documents import Document
+from gpuwatch.web.parameters import Parameter
+from gpuwatch.web.roles import Viewer
+
+BASE = "/api/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who asks for what: `values` by the names of parameters, `name` where the path has one.
+
+    `groups` are the site's, with the accounts of each.
+    """
+
+    viewer: Viewer
+    connection: Connection
+    values: Mapping[str, Any]
+    now: float
+    name: str = ""
+    groups: Groups = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`GET path`; `answer` runs in a thread, with a view of the ledger, and makes a document of `schema`.
+
+    It is None where there is no such thing, or it is not the viewer's to see: he cannot tell which.
+    """
+
+    path: str
+    summary: str
+    answer: Callable[[Question], Document | None]
+    schema: Mapping[str, Any]
+    example: Any
+    parameters: Sequence[Parameter] = ()
+    named: str = ""
+    """What the name in the path is of; empty where the path has none."""
+
+    @property
+    def route(self) -> str:
+        """The path as the server matches it; a name may have slashes (`text` is a convertor of api.py)."""
+        return BASE + self.path.replace("{name}", "{name:text}")

@@ -1,0 +1,88 @@
+"""Who may read and change what (CONTRACT 9): one's own jobs, the accounts one coordinates, or everything. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gpuwatch.ledger.audience import EVERYTHING, Audience, Owner
+from gpuwatch.model import EMPTY
+
+Staff = Literal["", "support", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who asks, as far as it is proven, and `how` that was. `runs_service`: the kernel says it is root or we."""
+
+    how: str
+    name: str = ""
+    uid: int | None = None
+    runs_service: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who has which role on a cluster; names are of users, or of Unix groups after an `@`."""
+
+    cluster: str = "default"
+    admins: tuple[str, ...] = ()
+    support: tuple[str, ...] = ()
+    coordinators: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Somebody with his rights: everybody has himself, some coordinate `accounts`, `staff` read everything."""
+
+    name: str
+    cluster: str
+    uid: int | None = None
+    staff: Staff = ""
+    accounts: frozenset[str] = frozenset()
+    how: str = ""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """His roles by name, the widest first."""
+        coordinator = ("coordinator",) if self.accounts else ()
+        return (*((self.staff,) if self.staff else ()), *coordinator, "self")
+
+    @property
+    def audience(self) -> Audience:
+        """Which jobs he may read."""
+        return EVERYTHING if self.staff else Audience(False, self.cluster, self.name, self.uid, self.accounts)
+
+
+def viewer_of(person: Person, groups: Collection[str], access: Access, told: Iterable[str] = ()) -> Viewer:
+    """The rights of a person in some Unix groups; `told` are the accounts he coordinates by the batch system."""
+    names = {person.name, *(f"@{group}" for group in groups)} - {"", "@"}
+    staff: Staff = ""
+    if person.runs_service or names & {*access.admins}:
+        staff = "admin"
+    elif names & {*access.support}:
+        staff = "support"
+    set_here = {account for account, who in access.coordinators.items() if names & {*who}}
+    accounts = frozenset({*set_here, *(account for account in told if account)})
+    return Viewer(person.name, access.cluster, person.uid, staff, accounts, person.how)
+
+
+def may_read(viewer: Viewer, owner: Owner) -> bool:
+    """Whether he may read a job of that owner."""
+    return viewer.audience.admits(owner)
+
+
+def may_read_account(viewer: Viewer, cluster: str, account: str) -> bool:
+    """Whether he may read an account's budget, with what each of its users used."""
+    return bool(viewer.staff) or (cluster == viewer.cluster and account in viewer.accounts)
+
+
+def may_read_campaign(viewer: Viewer, owners: Iterable[Owner]) -> bool:
+    """Whether he may read anything of a campaign whose jobs have these owners: then just the jobs he may read."""
+    return any(may_read(viewer, owner) for owner in owners)
+
+
+def may_write(viewer: Viewer, owner: Owner) -> bool:
+    """Whether he may say something about a job, as that it belongs to a campaign: his own, or an admin any."""
+    return viewer.staff == "admin" or Audience(False, viewer.cluster, viewer.name, viewer.uid).owns(owner)
