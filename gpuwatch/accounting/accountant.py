@@ -9,18 +9,24 @@ from __future__ import annotations
 import gc
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC
 from threading import Event
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gpuwatch import hygiene
 from gpuwatch.accounting import alerts
 from gpuwatch.accounting.allocations import Allocations, Asked
 from gpuwatch.accounting.forecasts import forecasts_of
+from gpuwatch.accounting.shown import jobs_in, shown
+from gpuwatch.accounting.tariffs import SiteTariffs
 from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
-from gpuwatch.ledger import alert_store, queries, writing
+from gpuwatch.ledger import alert_store, charging, history, queries, writing
+from gpuwatch.ledger.charging import Cost, JobId
+from gpuwatch.ledger.ledger import Posting
+from gpuwatch.ledger.marking import marked
 from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.queries import Current
 from gpuwatch.ledger.store import Store
@@ -33,7 +39,18 @@ log = logging.getLogger("gpuwatch.accounting")
 OUTBOX_SECONDS = 86_400.0
 """How long a notification is tried; who was not reached by then is told by /metrics alone."""
 
-Outcome = Literal["ok", "partial", "failed"]
+AT_ONCE = 64
+ROWS_AT_ONCE = 10_000
+"""So many deliveries, or rows of them, are posted in one transaction."""
+
+HISTORY_BYTES = 10 * 2.0**30
+PORTIONS = 20
+"""So many portions of jobs are charged in one pass: a hundred thousand, which takes a minute."""
+
+THIN_SECONDS = 600.0
+"""How often history that has grown old is thinned."""
+
+Outcome = Literal["ok", "partial", "failed", "standby"]
 Marks = Mapping[str, tuple[str, int]]
 
 
@@ -60,6 +77,10 @@ class Report:
     alerts: tuple[Alert, ...] = ()
     waiting: Mapping[str, int] = field(default_factory=dict)
     asked: Asked = field(default_factory=Asked)
+    costs: Mapping[JobId, Cost] = field(default_factory=dict)
+    rates: str = ""
+    rates_successful: bool = True
+    uncharged: int = 0
 
 
 class Accountant:
@@ -73,14 +94,21 @@ class Accountant:
         policy: alerts.Policy,
         stopping: Event | None = None,
         allocations: Allocations | None = None,
+        cluster: str = "default",
+        tariffs: SiteTariffs | None = None,
+        history_bytes: float = HISTORY_BYTES,
     ) -> None:
         self._store = store
+        self._cluster = cluster
+        self._tariffs = tariffs or SiteTariffs(None, UTC)
+        self._history_bytes = history_bytes
         self._allocations = allocations
         self._sources = sources
         self._notifiers = notifiers
         self._policy = policy
         self._stopping = stopping or Event()
         self._failing: dict[str, str] = {}
+        self._thinned = 0.0
 
     def run_pass(self, now: float) -> Report:
         """Read what is new and tell what changed; raises `Unavailable` where the ledger cannot be used."""
@@ -91,19 +119,36 @@ class Accountant:
         collection = _Collection()
         asked = self._allocations.collect(now) if self._allocations is not None else Asked()
         self._collect(collection)
+        if collection.unposted is not None:
+            raise collection.unposted
+        charged = charging.catch_up(self._store, self._cluster, self._tariffs.look(), now, PORTIONS)
+        self._thin(now)
         with self._store.reading() as connection:
-            current = queries.current(connection, now)
+            current = queries.current(connection, now, charged.jobs, self._cluster)
+            uncharged = marked(connection, self._cluster)
+            costs = charging.costs_of(connection, _charged_to(current))
         forecasts = forecasts_of(current, now)
         active = self._evaluate(current, forecasts, now)
         waiting = self._notify(collection, now)
         incomplete = collection.failed or any(waiting.values()) or not all(asked.up.values())
         outcome: Outcome = "partial" if incomplete else "ok"
         collected = collection.collected()
-        return Report(now, outcome, collected, current, forecasts, tuple(active.values()), waiting, asked)
+        return Report(
+            now, outcome, collected, current, forecasts, tuple(active.values()), waiting, asked, costs,
+            self._tariffs.now.rates.version, self._tariffs.successful, uncharged,
+        )  # fmt: skip
+
+    def _thin(self, now: float) -> None:
+        # By a clock that may jump.
+        if abs(now - self._thinned) < THIN_SECONDS:
+            return
+        self._thinned = now
+        with self._store.writing() as connection:
+            history.thin(connection, self._cluster, now, self._history_bytes)
 
     def _collect(self, collection: _Collection) -> None:
         with self._store.reading() as connection:
-            marks = writing.watermarks(connection)
+            marks = writing.watermarks(connection, self._cluster)
         for name, source in self._sources.items():
             try:
                 self._collect_from(name, source, marks, collection)
@@ -111,33 +156,76 @@ class Accountant:
                 self._failed(name, str(exc), collection)
 
     def _collect_from(self, name: str, source: UsageSource, marks: Marks, collection: _Collection) -> None:
-        for found in source.collect(marks):
-            if self._stopping.is_set():
-                return
-            if isinstance(found, Delivery):
-                self._take(name, source, found, collection)
-            else:
-                self._failed(found.origin, found.message, collection)
+        batch: list[_Taken] = []
+        try:
+            for found in source.collect(marks):
+                if self._stopping.is_set() or collection.unposted is not None:
+                    return
+                if not isinstance(found, Delivery):
+                    self._failed(found.origin, found.message, collection)
+                elif (taken := self._read(name, found, collection)) is not None:
+                    batch.append(taken)
+                if len(batch) >= AT_ONCE or sum(each.posting.rows for each in batch) >= ROWS_AT_ONCE:
+                    self._take(source, batch, collection)
+                    batch = []
+        finally:
+            self._take(source, batch, collection)
 
-    def _take(self, name: str, source: UsageSource, delivery: Delivery, collection: _Collection) -> None:
+    def _read(self, name: str, delivery: Delivery, collection: _Collection) -> _Taken | None:
         # Posting what follows a delivery that was not posted would move the watermark over it.
         if delivery.origin in collection.failed:
-            return
+            return None
         collection.origins.add(delivery.origin)
         try:
             posting = read(delivery)
-            with self._store.writing() as connection:
-                writing.post(connection, posting, delivery.origin)
+            if posting.cluster != self._cluster:
+                theirs, ours = _safe(posting.cluster), _safe(self._cluster)
+                raise Rejected(f"{delivery.origin}: is of cluster {theirs!r}; this is accounting of {ours!r}")
         except GpuwatchError as exc:
             self._failed(delivery.origin, str(exc), collection)
-            return
-        collection.rows += posting.rows
-        collection.rejected.update(posting.rejected)
+            return None
         if posting.rejected:
             log.warning(
                 "usage rejected source=%s origin=%s reasons=%s", name, _safe(delivery.origin), posting.rejected
             )
-        self._acknowledge(source, delivery, collection)
+        return _Taken(delivery, posting)
+
+    def _take(self, source: UsageSource, batch: Sequence[_Taken], collection: _Collection) -> None:
+        """Post deliveries together, as a commit takes as long as hundreds of rows; one that fails stays alone."""
+        if not batch or collection.unposted is not None:
+            return
+        try:
+            self._post(batch)
+        except Unavailable as exc:
+            # The ledger's failure, not a node's: the pass has failed, and the next one reads all of it again.
+            collection.unposted = exc
+            collection.failed.update(each.delivery.origin for each in batch)
+            return
+        except GpuwatchError:
+            for each in batch:
+                self._take_one(source, each, collection)
+            return
+        for each in batch:
+            self._taken(source, each, collection)
+
+    def _take_one(self, source: UsageSource, taken: _Taken, collection: _Collection) -> None:
+        if taken.delivery.origin in collection.failed:
+            return
+        try:
+            self._post([taken])
+        except GpuwatchError as exc:
+            self._failed(taken.delivery.origin, str(exc), collection)
+        else:
+            self._taken(source, taken, collection)
+
+    def _post(self, batch: Sequence[_Taken]) -> None:
+        with self._store.writing() as connection:
+            writing.post_all(connection, [writing.Posted(each.posting, each.delivery.origin) for each in batch])
+
+    def _taken(self, source: UsageSource, taken: _Taken, collection: _Collection) -> None:
+        collection.rows += taken.posting.rows
+        collection.rejected.update(taken.posting.rejected)
+        self._acknowledge(source, taken.delivery, collection)
 
     def _acknowledge(self, source: UsageSource, delivery: Delivery, collection: _Collection) -> None:
         try:
@@ -160,14 +248,14 @@ class Accountant:
         running = {each.scope for each in current.scopes if each.state != "ended"}
         compared = [forecast for forecast in forecasts if forecast.scope in running]
         with self._store.writing() as connection:
-            before = alert_store.active(connection)
+            before = alert_store.active(connection, self._cluster)
             active, changes = alerts.evaluate(compared, before, self._policy, now)
-            alert_store.save(connection, active, changes, self._notifiers.keys(), now)
+            alert_store.save(connection, self._cluster, active, changes, self._notifiers.keys(), now)
         return active
 
     def _notify(self, collection: _Collection, now: float) -> dict[str, int]:
         with self._store.writing() as connection:
-            given_up = alert_store.forget_before(connection, now - OUTBOX_SECONDS)
+            given_up = alert_store.forget_before(connection, self._cluster, now - OUTBOX_SECONDS)
         if given_up:
             log.error("notifications given up count=%d", given_up)
             collection.notifications["", "given_up"] += given_up
@@ -176,7 +264,7 @@ class Accountant:
     def _tell(self, name: str, notifier: Notifier, collection: _Collection) -> int:
         """Tell a notifier what it does not know yet; how much of it is left for another try."""
         with self._store.reading() as connection:
-            waiting = alert_store.waiting(connection, name)
+            waiting = alert_store.waiting(connection, self._cluster, name)
         if not waiting:
             return 0
         try:
@@ -195,12 +283,20 @@ class Accountant:
         return 0
 
 
+class _Taken(NamedTuple):
+    """A delivery and what the ledger takes of it."""
+
+    delivery: Delivery
+    posting: Posting
+
+
 class _Collection:
     """What a pass adds up as it goes."""
 
     def __init__(self) -> None:
         self.origins: set[str] = set()
         self.failed: set[str] = set()
+        self.unposted: Unavailable | None = None
         self.rows = 0
         self.rejected: Counter[str] = Counter()
         self.notifications: Counter[tuple[str, str]] = Counter()
@@ -209,6 +305,12 @@ class _Collection:
         return Collected(
             len(self.origins), len(self.failed), self.rows, dict(self.rejected), dict(self.notifications)
         )
+
+
+def _charged_to(current: Current) -> set[JobId]:
+    """The job ids of the scopes that are exported."""
+    jobs = (job for scope in shown(current)[0] for job in jobs_in(scope))
+    return {(job.cluster, job_id) for job in jobs for job_id in job.job_ids}
 
 
 @contextmanager

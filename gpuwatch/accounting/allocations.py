@@ -69,9 +69,11 @@ class Allocations:
             until = record_store.until_of(connection, name, self._cluster)
             lost = record_store.open_since(connection, self._cluster)
             known = record_store.located(connection)
-        if until is None or lost is None:
-            return until, known
-        return min(until, max(lost, now - LOST_SECONDS)), known
+        if until is None:
+            return None, known
+        # It was read by a clock that may have been ahead.
+        until = min(until, now)
+        return until if lost is None else min(until, max(lost, now - LOST_SECONDS)), known
 
     def _post(self, name: str, poll: Poll) -> record_store.Posted:
         before = self._posted.pop(name, {})

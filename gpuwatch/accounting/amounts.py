@@ -52,3 +52,12 @@ def digits(number: float) -> str:
 
 def _trimmed(text: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def money(costs: Mapping[str, float]) -> str:
+    """`1,234.50 EUR`; several currencies stand beside each other. Small amounts keep three digits."""
+    return " + ".join(f"{_price(value)} {currency}" for currency, value in sorted(costs.items()))
+
+
+def _price(value: float) -> str:
+    return f"{value:,.2f}" if value == 0 or abs(value) >= 1 else f"{value:.3g}"

@@ -25,12 +25,17 @@ from gpuwatch.accounting import landing, metrics
 from gpuwatch.accounting.accountant import Accountant, Collected, Report
 from gpuwatch.accounting.alerts import Policy
 from gpuwatch.accounting.allocations import Allocations
+from gpuwatch.accounting.leadership import InPostgres, Leadership, OfFile
 from gpuwatch.accounting.metrics import Health
+from gpuwatch.accounting.retained import retained, running_in
+from gpuwatch.accounting.tariffs import SiteTariffs
+from gpuwatch.accounting.upkeep import Upkeep
 from gpuwatch.errors import GpuwatchError
+from gpuwatch.ledger import clusters
 from gpuwatch.ledger.store import Store, open_store, path_of
 from gpuwatch.notifiers.base import Notifier
 from gpuwatch.schedulers.base import Scheduler
-from gpuwatch.service import ClockWatch, PidLock
+from gpuwatch.service import ClockWatch
 from gpuwatch.settings import Settings
 from gpuwatch.usage.base import UsageSource
 
@@ -79,11 +84,13 @@ class AccountingDaemon:
         self._state = threading.Lock()
         self._pass_began: float | None = None
         self._report: Report | None = None
+        self._running_jobs = 0
         self._failures = 0
         self._health = metrics.at_start()
         self._rendered: tuple[Health, bytes] | None = None
-        self._lock: PidLock | None = None
+        self._leadership: Leadership | None = None
         self._store: Store | None = None
+        self._upkeep: Upkeep | None = None
         self._accountant: Accountant | None = None
         self._scheduler = self._new_scheduler()
 
@@ -102,14 +109,35 @@ class AccountingDaemon:
         sources: Mapping[str, UsageSource] = _built("usage", settings.accounting.usage, settings)
         notifiers: Mapping[str, Notifier] = _built("notifiers", settings.accounting.notifiers, settings)
         schedulers: Mapping[str, Scheduler] = _built("schedulers", settings.accounting.schedulers, settings)
-        store = self._store = open_store(settings.accounting.ledger)
-        path = path_of(settings.accounting.ledger)
-        self._lock = PidLock(path.with_name(path.name + ".lock"), f"ledger {str(path)!r}")
+        store = self._open(settings.site.cluster)
+        self._upkeep = Upkeep(store, settings.accounting)
         policy = Policy(settings.alerts.tolerance_ratio, settings.alerts.floor_device_hours)
         allocations = Allocations(store, schedulers, settings.site.cluster)
-        self._accountant = Accountant(store, sources, notifiers, policy, self._stopping, allocations)
+        cluster = settings.site.cluster
+        accounting = settings.accounting
+        tariffs = SiteTariffs(accounting.rates_file, accounting.zone)
+        self._accountant = Accountant(
+            store, sources, notifiers, policy, self._stopping, allocations, cluster, tariffs,
+            accounting.history_bytes,
+        )  # fmt: skip
         self._scheduler.start()
         self._schedule()
+
+    def _open(self, cluster: str) -> Store:
+        """Open the ledger; a file is locked before anything in it is changed."""
+        chosen = self._settings.accounting
+        path = path_of(chosen.ledger)
+        if path is not None:
+            self._leadership = OfFile(path)
+        store = self._store = open_store(
+            chosen.ledger, cluster=cluster, password_file=chosen.ledger_password_file,
+            reserve_bytes=chosen.reserve_bytes,
+        )  # fmt: skip
+        if path is None:
+            self._leadership = InPostgres(store, cluster)
+        with store.writing() as connection:
+            clusters.claim(connection, cluster, self._clock.time(), store.where)
+        return store
 
     def _schedule(self) -> None:
         first = datetime.now(UTC)
@@ -118,7 +146,22 @@ class AccountingDaemon:
         )
 
     def _pass(self) -> None:
-        self.run_pass(self._clock.time())
+        now = self._clock.time()
+        # Before a pass and not after it: whoever saw that it ended may ask for the next at once.
+        if self._upkeep is not None and self.ready():
+            self._look_after(self._upkeep, now)
+        self.run_pass(now)
+
+    def _look_after(self, upkeep: Upkeep, now: float) -> None:
+        upkept = upkeep.before_pass(now)
+        self._change(
+            lambda health: replace(
+                health,
+                disk_reserve_bytes=upkept.reserve_bytes,
+                last_backup_timestamp_seconds=upkept.backup_timestamp_seconds,
+                ledger_intact=0.0 if self._damaged() else upkept.intact,
+            )
+        )
 
     def tick(self, now: float) -> None:
         """Look after the clock; called about every second with the monotonic time."""
@@ -140,9 +183,9 @@ class AccountingDaemon:
             self._scheduler.shutdown(wait=True)
         if self._store is not None:
             self._store.close()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        if self._leadership is not None:
+            self._leadership.release()
+            self._leadership = None
 
     def run_pass(self, now: float) -> Report:
         """One pass; whatever goes wrong in it is its outcome and in the log, never raised."""
@@ -153,14 +196,20 @@ class AccountingDaemon:
                 report = self._attempt(now)
             finally:
                 self._pass_began = None
+            if self._damaged():
+                self._change(lambda health: replace(health, ledger_intact=0.0))
             self._finished(report, self._clock.monotonic() - began)
             return report
 
+    def _damaged(self) -> bool:
+        return self._store is not None and self._store.damaged
+
     def _attempt(self, now: float) -> Report:
         try:
-            if self._accountant is None:
+            if self._accountant is None or self._leadership is None:
                 raise RuntimeError("run_pass before start")
-            report = self._accountant.run_pass(now)
+            leads = self._leads(self._leadership)
+            report = self._accountant.run_pass(now) if leads else Report(now, "standby")
         except GpuwatchError as exc:
             log.error("pass failed reason=%s", hygiene.log(str(exc)))
         except Exception:
@@ -173,13 +222,23 @@ class AccountingDaemon:
         shown = self._report if self._report and self._failures < FAILURES_SHOWN else Report(now, "failed")
         return replace(shown, time=now, outcome="failed", collected=Collected())
 
+    def _leads(self, leadership: Leadership) -> bool:
+        leads = False
+        try:
+            leads = leadership.leads()
+        finally:
+            self._change(lambda health: replace(health, leading=float(leads)))
+        return leads
+
     def _finished(self, report: Report, seconds: float) -> None:
-        self._report = report
+        if report.outcome != "failed" or not report.current.scopes:
+            self._running_jobs = running_in(report)
+        self._report = retained(report)
         passed = {report.outcome: 1}
         self._change(
             lambda health: replace(health, passes=metrics.grown(health.passes, passed), pass_seconds=seconds)
         )
-        if report.outcome != "failed":
+        if report.outcome in ("ok", "partial"):
             self._change(lambda health: metrics.after(health, report))
 
     def _missed(self, event: JobEvent) -> None:
@@ -194,6 +253,11 @@ class AccountingDaemon:
             self._health = change(self._health)
 
     @property
+    def store(self) -> Store | None:
+        """The ledger, for others who read it; None until `start` has opened it."""
+        return self._store
+
+    @property
     def health(self) -> Health:
         """What accounting knows of itself."""
         return self._health
@@ -205,17 +269,18 @@ class AccountingDaemon:
         return began is None or self._clock.monotonic() - began < longest
 
     def ready(self) -> bool:
-        """Whether the last pass came to its end."""
-        return self._report is not None and self._report.outcome != "failed"
+        """Whether the last pass came to its end; one that stands by is not."""
+        return self._report is not None and self._report.outcome in ("ok", "partial")
 
     def status(self) -> str:
         """One line for `systemctl status`."""
         report = self._report
         if report is None:
             return "no pass yet"
-        running = sum(job.state == "running" for job in report.current.jobs)
+        if report.outcome == "standby":
+            return "standing by: another accounting leads"
         collected = report.collected
-        text = f"jobs running: {running}, alerts: {len(report.alerts)}; last pass {report.outcome}"
+        text = f"jobs running: {self._running_jobs}, alerts: {len(report.alerts)}; last pass {report.outcome}"
         return f"{text}, {collected.failed} of {collected.nodes} nodes failed" if collected.failed else text
 
     def render_metrics(self) -> bytes:

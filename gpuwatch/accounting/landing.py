@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from gpuwatch.accounting.accountant import Report
 from gpuwatch.accounting.amounts import amount, digits
+from gpuwatch.accounting.shown import foremost
 from gpuwatch.forecast.projection import MEDIAN
 from gpuwatch.hygiene import html
 from gpuwatch.ledger.queries import Campaign, Job, used
 from gpuwatch.model import Scope
 
-MOST = 100
 _HEAD = ("Scope", "State", "Device-hours", "Projected", "Declared", "Energy", "Alert")
 _HOUR = 3600.0
 
@@ -20,7 +20,7 @@ def body(report: Report | None) -> str:
     """The HTML table; a sentence where there is nothing to show."""
     if report is None:
         return "<p>No pass yet.</p>"
-    shown = sorted(report.current.scopes, key=lambda each: (each.state == "ended", -each.started))[:MOST]
+    shown = foremost(report.current)
     if not shown:
         return "<p>No job runs, and none ended in the last 15 minutes.</p>"
     head = "".join(f"<th>{name}</th>" for name in _HEAD)

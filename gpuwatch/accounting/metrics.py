@@ -10,15 +10,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gpuwatch import hygiene
 from gpuwatch.accounting.accountant import Report
+from gpuwatch.accounting.shown import jobs_in, labels_of, shown
+from gpuwatch.ledger.charging import cost_of
 from gpuwatch.ledger.posting import REASONS
+from gpuwatch.ledger.quality import quality_of
 from gpuwatch.ledger.queries import Campaign, Job, used
 from gpuwatch.ledger.records import REASONS as RECORD_REASONS
-from gpuwatch.model import Labelled, Labels, Metric, Scope, metric, metrics_of, series_of
-
-MAX_SCOPES = 1000
-"""How many scopes are exported, the latest first; the rest is counted."""
+from gpuwatch.model import Labelled, Labels, Metric, metric, metrics_of, series_of
 
 L = TypeVar("L", bound=Labels)
 
@@ -38,6 +37,18 @@ ENERGY = Metric(
     "gpuwatch_ledger_energy_joules_total",
     "Energy of the scope's share of its devices; absent where none was measured.", _SCOPE, "counter",
 )  # fmt: skip
+DIFFERENCE = Metric(
+    "gpuwatch_ledger_allocation_difference_ratio",
+    "Held less allocated device time of a job, as a part of the allocated; only where it is above 1 %.", _SCOPE,
+)  # fmt: skip
+COST = Metric(
+    "gpuwatch_ledger_cost_total",
+    "What the scope was charged in money; absent where no price is known.", (*_SCOPE, "currency"), "counter",
+)  # fmt: skip
+CARBON = Metric(
+    "gpuwatch_ledger_carbon_grams_total",
+    "Grams of CO2e of the scope's energy, with the facility's; absent where none was measured.", _SCOPE, "counter",
+)  # fmt: skip
 FORECAST = Metric(
     "gpuwatch_forecast_quantile",
     "Projected total of a scope, base unit of the quantity (s, J); q is the probability of staying below.",
@@ -55,7 +66,7 @@ class Health:
 
     passes: Labelled = metric(
         "gpuwatch_accounting_passes_total",
-        "Passes by outcome: ok, partial (a node or a notifier did not answer), failed.",
+        "Passes by outcome: ok, partial (a node or a notifier did not answer), failed, standby (another leads).",
         "outcome",
         kind="counter",
     )
@@ -63,6 +74,21 @@ class Health:
     last_success_timestamp_seconds: float | None = metric(
         "gpuwatch_accounting_last_success_timestamp_seconds",
         "When a pass last ended that did not fail, Unix seconds.",
+    )
+    leading: float = metric(
+        "gpuwatch_accounting_leading",
+        "1 where this accounting writes the cluster's ledger, 0 where it stands by.",
+        default=0.0,
+    )
+    disk_reserve_bytes: float | None = metric(
+        "gpuwatch_accounting_disk_reserve_bytes", "Place held on the ledger's disk; 0 once it was given up."
+    )
+    last_backup_timestamp_seconds: float | None = metric(
+        "gpuwatch_accounting_last_backup_timestamp_seconds", "When the ledger was last copied, Unix seconds."
+    )
+    ledger_intact: float | None = metric(
+        "gpuwatch_accounting_ledger_intact",
+        "1 where the ledger's file was whole when it was last looked through, 0 where it was not.",
     )
     nodes: float | None = metric("gpuwatch_accounting_nodes", "Nodes asked in the last pass.")
     nodes_failed: float | None = metric(
@@ -121,6 +147,24 @@ class Health:
         "1 where the running configuration is the one on disk.",
         default=1.0,
     )
+    jobs_allocation_differs: float | None = metric(
+        "gpuwatch_accounting_jobs_allocation_differs",
+        "Current jobs whose held and allocated device time differ by more than 1 %.",
+    )
+    jobs_partial: float | None = metric(
+        "gpuwatch_accounting_jobs_partial",
+        "Current jobs whose energy is known for less than 90 % of their device time.",
+    )
+    jobs_uncharged: float = metric(
+        "gpuwatch_accounting_jobs_uncharged",
+        "Jobs of which more was told than they are charged: after an upgrade or an import, else few.",
+        default=0.0,
+    )
+    rates_last_reload_successful: float = metric(
+        "gpuwatch_accounting_rates_last_reload_successful",
+        "1 where the rates in force are those of the file on disk.",
+        default=1.0,
+    )
     scopes_dropped: float = metric(
         "gpuwatch_accounting_scopes_dropped", "Current scopes that are too many to export.", default=0.0
     )
@@ -129,7 +173,7 @@ class Health:
 def at_start() -> Health:
     """Nothing happened yet: counters whose labels are known begin at 0."""
     return Health(
-        passes=dict.fromkeys(("ok", "partial", "failed"), 0.0),
+        passes=dict.fromkeys(("ok", "partial", "failed", "standby"), 0.0),
         rows_rejected=dict.fromkeys(REASONS, 0.0),
         records_rejected=dict.fromkeys(RECORD_REASONS, 0.0),
         passes_missed=dict.fromkeys(("missed", "overlap"), 0.0),
@@ -139,6 +183,7 @@ def at_start() -> Health:
 def after(health: Health, report: Report) -> Health:
     """Health after a pass that did not fail."""
     collected = report.collected
+    qualities = [quality_of(job, explain=False) for job in report.current.jobs]
     return replace(
         health,
         last_success_timestamp_seconds=report.time,
@@ -152,12 +197,17 @@ def after(health: Health, report: Report) -> Health:
         records_rejected=grown(health.records_rejected, report.asked.rejected),
         notifications=grown(health.notifications, collected.notifications),
         notifications_waiting={name: float(count) for name, count in report.waiting.items()},
-        scopes_dropped=float(exported(report)[1]),
+        jobs_allocation_differs=float(sum(each.differs for each in qualities)),
+        jobs_partial=float(sum(each.energy.partial for each in qualities)),
+        jobs_uncharged=float(report.uncharged),
+        rates_last_reload_successful=float(report.rates_successful),
+        scopes_dropped=float(shown(report.current)[1]),
     )
 
 
 CATALOGUE: tuple[Metric, ...] = (
-    HELD, ALLOCATED, ENERGY, FORECAST, DECLARED, ALERT, *(each.metric for each in metrics_of(Health)),
+    HELD, ALLOCATED, ENERGY, COST, CARBON, DIFFERENCE, FORECAST, DECLARED, ALERT,
+    *(each.metric for each in metrics_of(Health)),
 )  # fmt: skip
 """Every metric that accounting exports."""
 
@@ -167,17 +217,6 @@ def render(report: Report | None, health: Health) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Exposition(report, health))
     return generate_latest(registry)
-
-
-def exported(report: Report) -> tuple[tuple[Job | Campaign, ...], int]:
-    """The scopes that are exported, and how many are not."""
-    latest = sorted(report.current.scopes, key=lambda each: (each.last_seen, each.scope), reverse=True)
-    distinct: dict[tuple[str, str], Job | Campaign] = {}
-    for each in latest:
-        if len(distinct) == MAX_SCOPES:
-            break
-        distinct.setdefault(_scope_labels(each.scope), each)
-    return tuple(distinct.values()), len(latest) - len(distinct)
 
 
 @dataclass(eq=False, slots=True)
@@ -194,26 +233,37 @@ class _Exposition(Collector):
         return self.families.values()
 
     def _scopes(self, report: Report) -> None:
-        kept, _ = exported(report)
+        kept, _ = shown(report.current)
         names = {each.scope for each in kept}
         for each in kept:
             self._ledger(each)
+            self._cost(each, report)
         for forecast in report.forecasts:
             if forecast.scope in names:
                 for q, value in forecast.quantiles.items():
-                    self._add(FORECAST, (*_scope_labels(forecast.scope), forecast.quantity, f"{q:g}"), value)
+                    self._add(FORECAST, (*labels_of(forecast.scope), forecast.quantity, f"{q:g}"), value)
         for alert in report.alerts:
             if alert.scope in names:
-                self._add(ALERT, (alert.kind, *_scope_labels(alert.scope), alert.quantity, alert.severity), 1.0)
+                self._add(ALERT, (alert.kind, *labels_of(alert.scope), alert.quantity, alert.severity), 1.0)
+
+    def _cost(self, each: Job | Campaign, report: Report) -> None:
+        cost, labels = cost_of(jobs_in(each), report.costs), labels_of(each.scope)
+        for currency, value in cost.cost.items():
+            self._add(COST, (*labels, currency), value)
+        if cost.carbon_grams is not None:
+            self._add(CARBON, labels, cost.carbon_grams)
 
     def _ledger(self, each: Job | Campaign) -> None:
-        labels = _scope_labels(each.scope)
+        labels = labels_of(each.scope)
         self._add(HELD, labels, each.usage.held_seconds)
         if each.allocated_seconds is not None:
             self._add(ALLOCATED, labels, each.allocated_seconds)
         energy = used(each, "energy")
         if energy is not None:
             self._add(ENERGY, labels, energy)
+        quality = quality_of(each, explain=False) if isinstance(each, Job) else None
+        if quality is not None and quality.differs and quality.difference is not None:
+            self._add(DIFFERENCE, labels, quality.difference)
         for quantity, estimate in each.estimates.items():
             self._add(DECLARED, (*labels, quantity), estimate.likely)
 
@@ -223,10 +273,6 @@ class _Exposition(Collector):
             kind = CounterMetricFamily if described.kind == "counter" else GaugeMetricFamily
             family = self.families[described] = kind(described.name, described.help, labels=described.labels)
         family.add_metric(labels, value)
-
-
-def _scope_labels(scope: Scope) -> tuple[str, str]:
-    return hygiene.label(scope.kind), hygiene.label(scope.name)
 
 
 def grown(counts: Labelled, more: Mapping[L, int]) -> Labelled:

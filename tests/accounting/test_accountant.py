@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from threading import Event
 
 import pytest
+from sqlalchemy import select
 
 from gpuwatch.accounting.accountant import OUTBOX_SECONDS, Accountant, Report
 from gpuwatch.accounting.alerts import Policy
 from gpuwatch.errors import Rejected, Unavailable
+from gpuwatch.ledger import tables
 from gpuwatch.ledger.store import Store, open_store
 from gpuwatch.model import Scope
 from gpuwatch.usage.base import Delivery, Failure
@@ -47,13 +51,24 @@ def test_a_pass_posts_acknowledges_forecasts_and_tells(store: Store) -> None:
     assert ["raised"] == [change.what for change in notifier.told]
 
 
+def test_a_delivery_of_another_cluster_is_a_failed_node(store: Store) -> None:
+    """Its rows would be charged to accounts of this one; it is not acknowledged, so nothing is lost."""
+    source = FakeSource([delivery([row()], cluster="medusa")])
+
+    report = run(store, source)
+
+    assert ("partial", 1, 0) == (report.outcome, report.collected.failed, report.collected.rows)
+    assert [] == source.acknowledged
+
+
 def test_the_watermark_is_shown_to_the_next_pass(store: Store) -> None:
     """Across a restart of accounting, as it is in the ledger."""
     run(store, FakeSource([overrun()]))
     store.close()
 
     source = FakeSource()
-    run(open_store(str(store.path)), source)
+    with closing(open_store(store.where)) as again:
+        run(again, source)
 
     assert [{ORIGIN: (EPOCH, 10)}] == source.marks
 
@@ -193,3 +208,24 @@ def test_an_unseen_job_keeps_its_alert(store: Store) -> None:
     report = run(store, FakeSource(), now=NOW + 3600)
 
     assert ["projected"] == [alert.kind for alert in report.alerts]
+
+
+def test_two_clusters_in_one_ledger_leave_each_other_alone(store: Store) -> None:
+    """Jobs of the same id, alerts, notifications and charges are each cluster's own."""
+    told = {"north": FakeNotifier(), "south": FakeNotifier()}
+    accountants = {
+        name: Accountant(
+            store, {"fake": FakeSource([replace(overrun(), cluster=name)])}, {"fake": each}, POLICY, cluster=name
+        )
+        for name, each in told.items()
+    }
+
+    reports = {name: accountant.run_pass(NOW) for name, accountant in accountants.items()}
+
+    for name, report in reports.items():
+        assert [name] == [job.cluster for job in report.current.jobs]
+        assert 1 == len(report.alerts)
+    assert [1, 1] == [len(each.told) for each in told.values()]
+    with store.reading() as connection:
+        charged = connection.scalars(select(tables.charges.c.cluster).order_by(tables.charges.c.cluster))
+        assert ["north", "south"] == list(charged)

@@ -14,9 +14,11 @@ import pytest
 
 from gpuwatch import config
 from gpuwatch.accounting.daemon import AccountingDaemon, NextInterval
-from gpuwatch.errors import Locked
+from gpuwatch.errors import ConfigurationError, Locked
+from gpuwatch.ledger.store import Store
 from tests.accounting.fakes import FakeClock
 from tests.ledger.deliveries import T0, declared, progress, row
+from tests.ledger.postgres import Postgres
 from tests.usage.fake_agent import Answer, FakeAgent, document, packed
 
 
@@ -54,6 +56,7 @@ def make(tmp_path: Path, agent: FakeAgent) -> Iterator[Make]:
             {
                 "accounting.ledger": f"sqlite:///{tmp_path / 'ledger.db'}",
                 "accounting.interval_seconds": 3600.0,
+                "accounting.reserve_bytes": 0,
                 "usage.agents.urls": [agent.url],
                 "alerts.floor_device_hours": 0.0,
                 **changed,
@@ -172,6 +175,54 @@ def test_a_second_accounting_on_the_ledger_is_refused(make: Make) -> None:
     third = make()
     third.start()
     until(third.ready)
+
+
+def test_a_second_accounting_on_a_database_stands_by(make: Make, postgres_store: Store) -> None:
+    """It serves metrics, is not ready, and takes over when the first one stops."""
+    changed = {"accounting.ledger": postgres_store.where, "accounting.interval_seconds": 0.05}
+    first, second = make(**changed), make(**changed)
+    first.start()
+    until(first.ready)
+    second.start()
+    until(lambda: passes(second) >= 2)
+    before = (second.ready(), second.healthy(), second.status(), second.health.leading, first.health.leading)
+    shown = second.render_metrics()
+    first.stop()
+    until(second.ready)
+
+    assert (False, True, "standing by: another accounting leads", 0.0, 1.0) == before
+    assert b"gpuwatch_accounting_leading 0.0" in shown
+    assert b"gpuwatch_ledger_held" not in shown
+    assert 1.0 == second.health.leading
+
+
+def test_a_database_that_is_gone_for_a_while_costs_passes_and_nothing_else(
+    make: Make, own_server: Postgres
+) -> None:
+    """They fail meanwhile; once it is back this accounting leads again and reads what came in between."""
+    changed = {"accounting.ledger": own_server.make_database(), "accounting.interval_seconds": 0.05}
+    daemon = make(**changed)
+    daemon.start()
+    until(daemon.ready)
+    own_server.stop()
+    until(lambda: daemon.health.passes["failed"] >= 3)
+    gone = (daemon.ready(), daemon.healthy(), daemon.health.leading)
+    own_server.start()
+    until(daemon.ready)
+    daemon.stop()
+
+    assert (False, True, 0.0) == gone
+    assert 1.0 == daemon.health.leading
+
+
+def test_a_ledger_of_another_cluster_is_refused(make: Make) -> None:
+    """Two ledgers are not merged by mistake."""
+    first = make()
+    first.start()
+    first.stop()
+
+    with pytest.raises(ConfigurationError, match="is that of cluster 'default', not of 'medusa'"):
+        make(**{"site.cluster": "medusa"}).start()
 
 
 def test_a_ledger_that_cannot_be_used_fails_the_pass_and_nothing_else(make: Make, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gpuwatch.accounting import landing
 from gpuwatch.accounting.accountant import Report
+from gpuwatch.accounting.shown import FOREMOST
 from tests.accounting.test_metrics import job, report
 
 
@@ -40,11 +41,11 @@ def test_nothing_to_show_is_said() -> None:
 
 def test_a_long_list_is_cut() -> None:
     """The page stays small; running ones come first."""
-    jobs = [replace(job(f"run-{number}"), state="ended") for number in range(landing.MOST)]
+    jobs = [replace(job(f"run-{number}"), state="ended") for number in range(FOREMOST)]
 
     html = landing.body(
         replace(report(job("alive")), current=replace(report().current, jobs=(*jobs, job("alive"))))
     )
 
-    assert landing.MOST == html.count("<tr>") - 1
+    assert FOREMOST == html.count("<tr>") - 1
     assert html.index("job:alive") < html.index("job:run-0")

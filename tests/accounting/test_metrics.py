@@ -11,7 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gpuwatch.accounting import metrics
 from gpuwatch.accounting.accountant import Collected, Report
 from gpuwatch.accounting.allocations import Asked
-from gpuwatch.accounting.metrics import CATALOGUE, at_start, render
+from gpuwatch.accounting.metrics import CATALOGUE, after, at_start, render
+from gpuwatch.accounting.shown import MAX_SCOPES, shown
+from gpuwatch.ledger.jobs import Run
 from gpuwatch.ledger.queries import Campaign, Current, Job
 from gpuwatch.ledger.scopes import Revision
 from gpuwatch.model import Alert, Estimate, Forecast, Scope, Usage
@@ -84,6 +86,25 @@ def test_what_is_unknown_is_absent() -> None:
     assert b"energy_joules" not in text
 
 
+def test_a_job_that_held_other_than_it_was_allocated_is_exported_and_counted() -> None:
+    """Half of an hour of two devices; the same of a job whose energy is known for half of its time is counted."""
+    usage = Usage(held_seconds=3600.0, energy_unmeasured_seconds=0.0, energy_joules={"counter": 1e6})
+    run = Run(1000, 4600.0, usage, 7200.0)
+    odd = replace(job(), usage=usage, runs=(run,), allocated_seconds=7200.0)
+
+    told = report(odd, job("run-2"))
+    found = samples(render(told, after(at_start(), told)))
+
+    ratio = "gpuwatch_ledger_allocation_difference_ratio"
+    assert {f"{ratio}{{scope=run-1,scope_kind=job}}": -0.5} == {
+        name: value for name, value in found.items() if name.startswith(ratio)
+    }
+    assert (1.0, 1.0) == (
+        found["gpuwatch_accounting_jobs_allocation_differs{}"],
+        found["gpuwatch_accounting_jobs_partial{}"],
+    )
+
+
 def test_nobody_is_named() -> None:
     """Neither user nor name nor the text of an alert."""
     text = render(report(job()), at_start()).decode()
@@ -147,12 +168,12 @@ def test_hostile_names_leave_the_scrape_valid() -> None:
 
 def test_too_many_scopes_are_dropped_and_counted() -> None:
     """The latest stay."""
-    jobs = [replace(job(f"run-{number}"), last_seen=float(number)) for number in range(metrics.MAX_SCOPES + 5)]
+    jobs = [replace(job(f"run-{number}"), last_seen=float(number)) for number in range(MAX_SCOPES + 5)]
     many = report(*jobs)
 
-    kept, dropped = metrics.exported(many)
+    kept, dropped = shown(many.current)
 
-    assert (metrics.MAX_SCOPES, 6) == (len(kept), dropped)
+    assert (MAX_SCOPES, 6) == (len(kept), dropped)
     assert Scope("job", "run-0") not in {each.scope for each in kept}
 
 
