@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import attack, batch, beside, calls, node, soak
+from tests.benchmarks import attack, batch, beside, calls, ledger, node, soak
 from tests.fake_nvml import FakeNvml
 
 
@@ -32,7 +32,7 @@ def main() -> None:
         return
     figures: dict[str, float] = {}
     if arguments.duration:
-        figures |= {**node.measure(arguments.duration), **attack.measure(), **batch.measure()}
+        figures |= {**node.measure(arguments.duration), **attack.measure(), **batch.measure(), **ledger.measure()}
     if arguments.soak:
         figures |= soak.measure(arguments.soak)
     print(json.dumps(figures))

@@ -14,8 +14,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from gpuwatch.schedulers import slurm_sacct, slurm_squeue
+
+if TYPE_CHECKING:
+    from gpuwatch.schedulers.slurm import SlurmScheduler
 
 JOBS = 20_000
 NODES, USERS, ACCOUNTS = 2500, 200, 20
@@ -27,7 +31,7 @@ def measure() -> Mapping[str, float]:
     """Figures by name: medians over the passes after the first; peaks of resident memory."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _commands(folder)
+        write_commands(folder)
         return {**_child("pass", folder), **_child("import", folder)}
 
 
@@ -40,7 +44,7 @@ def _child(what: str, folder: Path) -> dict[str, float]:
     return figures
 
 
-def _commands(folder: Path) -> None:
+def write_commands(folder: Path) -> None:
     """`squeue`, `sacct` and the others, as scripts that print what 20,000 jobs would make them print."""
     rows = [_running(number) for number in range(JOBS)]
     mark = slurm_squeue.DELIMITER
@@ -87,6 +91,17 @@ def _ended(row: Mapping[str, str]) -> dict[str, str]:
     }  # fmt: skip
 
 
+def scheduler(folder: Path) -> SlurmScheduler:
+    """The batch system whose commands those are."""
+    from gpuwatch.model import Site
+    from gpuwatch.schedulers.slurm import SlurmScheduler
+
+    commands = {
+        name: str(folder / name) for name in ("sacct", "squeue", "scontrol", "sacctmgr", "sshare", "sreport")
+    }
+    return SlurmScheduler(SlurmScheduler.Settings(**commands), Site("bench"))  # type: ignore[arg-type]
+
+
 def passes(folder: Path) -> dict[str, float]:
     """Several passes of the accountant, as the daemon makes them; the first fills the ledger."""
     from gpuwatch.accounting import metrics
@@ -94,15 +109,9 @@ def passes(folder: Path) -> dict[str, float]:
     from gpuwatch.accounting.alerts import Policy
     from gpuwatch.accounting.allocations import Allocations
     from gpuwatch.ledger.store import open_store
-    from gpuwatch.model import Site
-    from gpuwatch.schedulers.slurm import SlurmScheduler
 
-    commands = {
-        name: str(folder / name) for name in ("sacct", "squeue", "scontrol", "sacctmgr", "sshare", "sreport")
-    }
-    scheduler = SlurmScheduler(SlurmScheduler.Settings(**commands), Site("bench"))  # type: ignore[arg-type]
     store = open_store(str(folder / "ledger.db"))
-    allocations = Allocations(store, {"slurm": scheduler}, "bench")
+    allocations = Allocations(store, {"slurm": scheduler(folder)}, "bench")
     accountant = Accountant(store, {}, {}, Policy(), allocations=allocations)
     took: list[float] = []
     rendered: list[float] = []
