@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 Origins = dict[tuple[str, ...], str]
 """Which file (or the command line) said each key."""
 
 _LISTEN = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[A-Za-z0-9._-]*):([0-9]{1,5})")
 _LONGEST_SOCKET = 107
+_NOT_FOR_NAMES = ("authorization", "host", "cookie", "connection", "x-slurm-user-token", "x-slurm-user-name")
+_LONGEST_GROUP = 128
 
 
 def _host_and_port(text: str) -> str:
@@ -29,10 +34,41 @@ def _socket_path(path: Path) -> Path:
     return path
 
 
+def _socket_or_none(path: str) -> str:
+    return str(_socket_path(Path(path))) if path else ""
+
+
+def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            raise ValueError(f"must be addresses or networks, as in 10.0.0.0/8; {text!r} is none") from None
+    return texts
+
+
+def _header_name(text: str) -> str:
+    if text and (not re.fullmatch(r"[A-Za-z0-9-]+", text) or text.lower() in _NOT_FOR_NAMES):
+        raise ValueError("must be the name of a header of its own, as in X-Remote-User")
+    return text
+
+
 def _ledger_url(text: str) -> str:
     if not re.match(r"(sqlite|postgresql)(\+\w+)?://", text):
         raise ValueError("must be a URL that begins with sqlite:/// or postgresql://")
     return text
+
+
+def _zone_name(name: str) -> str:
+    # A machine without a database of time zones knows UTC all the same.
+    if name != "UTC":
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as exc:
+            raise ValueError(
+                "must be the name of a time zone that this machine knows, as in Europe/Berlin"
+            ) from exc
+    return name
 
 
 def _once_each(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -50,8 +86,41 @@ Names = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_once_eac
 Listen = Annotated[str, AfterValidator(_host_and_port)]
 FilePath = Annotated[Path, Field(strict=False)]
 SocketPath = Annotated[FilePath, AfterValidator(_socket_path)]
+OptionalSocket = Annotated[str, AfterValidator(_socket_or_none)]
+People = Annotated[tuple[str, ...], Field(strict=False)]
+Networks = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_networks)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
 Ledger = Annotated[str, AfterValidator(_ledger_url)]
+Zone = Annotated[str, AfterValidator(_zone_name)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
+
+
+def _groups(groups: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Groups whose members can be told apart: no account is in two of them."""
+    known: dict[tuple[str, str], str] = {}
+    for group, members in groups.items():
+        if not group or not group.isprintable() or len(group) > _LONGEST_GROUP:
+            raise ValueError(f"must have names of 1 to {_LONGEST_GROUP} printable characters; {group!r} is none")
+        for member in members:
+            cluster, slash, account = member.partition("/")
+            if not (slash and cluster and account):
+                raise ValueError(
+                    f"must list CLUSTER/ACCOUNT, or */ACCOUNT for all clusters; {member!r} is neither"
+                )
+            known[cluster, account] = _only_in(group, cluster, account, known)
+    return groups
+
+
+def _only_in(group: str, cluster: str, account: str, known: dict[tuple[str, str], str]) -> str:
+    for (other_cluster, other_account), other in known.items():
+        same = other_account == account and (cluster == other_cluster or "*" in (cluster, other_cluster))
+        if same and other != group:
+            told = f"{group!r} has {cluster}/{account} and {other!r} has {other_cluster}/{other_account}"
+            raise ValueError(f"must have each account in one group; {told}")
+    return group
+
+
+Groups = Annotated[dict[str, Annotated[tuple[str, ...], Field(strict=False)]], AfterValidator(_groups)]
 
 
 class _Table(BaseModel):
@@ -107,6 +176,17 @@ class AgentSettings(_Table):
     )
 
 
+class AccessSettings(_Table):
+    """Who may read more than his own jobs; names of users, or of Unix groups as in "@operators"."""
+
+    admins: People = Field(default=(), description="who reads everything, and may change it")
+    support: People = Field(default=(), description="who reads everything")
+    coordinators: dict[str, People] = Field(
+        default_factory=dict,
+        description="accounts with those who read all of them, beside those whom the batch system tells",
+    )
+
+
 class AccountingSettings(_Table):
     """The daemon of one cluster."""
 
@@ -115,16 +195,69 @@ class AccountingSettings(_Table):
         default=":9839", description="address of accounting's /metrics; port 0 takes a free one"
     )
     ledger: Ledger = Field(
-        default="sqlite:////var/lib/gpuwatch-accounting/ledger.db", description="URL of the ledger's database"
+        default="sqlite:////var/lib/gpuwatch-accounting/ledger.db",
+        description="URL of the ledger's database, sqlite:////path or postgresql://user@host/database",
     )
+    ledger_password_file: FilePath | None = Field(
+        default=None, description="file with the password for PostgreSQL; unset: as libpq finds one"
+    )
+    reserve_bytes: int = Field(
+        default=64 * 2**20, ge=0,
+        description="place held on the disk of a SQLite ledger, given up when the disk is full; 0: none",
+    )  # fmt: skip
+    backup_directory: FilePath | None = Field(
+        default=None, description="where a SQLite ledger is copied each night; unset: it is not"
+    )
+    backups_kept: int = Field(default=7, ge=1, le=1000, description="how many copies stay there")
     usage: Names = Field(default=("agents",), description="usage sources to read")
     schedulers: Names = Field(
         default=(), description="batch systems to ask what they allocated: slurm, kubernetes"
     )
     notifiers: Names = Field(default=("log",), description="who is told of alerts")
+    history_bytes: float = Field(
+        default=10 * 2.0**30, ge=0, description="limit of the history minute by minute; by the day all is kept"
+    )
+    rates_file: FilePath | None = Field(
+        default=None,
+        description="CSV of prices, tariffs, PUE and grid intensity, docs/rates.md; unset: the defaults, no price",
+    )
+    timezone: Zone = Field(
+        default="UTC", description="whose midnight divides days and begins rates, as in Europe/Berlin"
+    )
     web_config_file: FilePath | None = Field(
         default=None, description="as `agent.web_config_file`, for what accounting serves"
     )
+    groups: Groups = Field(
+        default_factory=dict,
+        description="groups and their accounts, CLUSTER/ACCOUNT or CLUSTER/NAMESPACE; * is every cluster",
+    )
+    socket: OptionalSocket = Field(
+        default="/run/gpuwatch-accounting/api.sock",
+        description="where users of this machine ask the API; empty, or unset without that directory: nowhere",
+    )
+    slurm_jwt_key_file: FilePath | None = Field(
+        default=None, description="the key of Slurm's tokens (jwt_hs256.key); unset: tokens prove nothing"
+    )
+    unmunge: str = Field(
+        default="", description="the program that checks munge credentials; empty: they prove nothing"
+    )
+    proxies: Networks = Field(
+        default=(), description="addresses of proxies that say who asks, in `proxy_user_header`"
+    )
+    proxy_user_header: HeaderName = Field(
+        default="", description="the header by which these proxies say it; empty: none does"
+    )
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone called `timezone`."""
+        return UTC if self.timezone == "UTC" else ZoneInfo(self.timezone)
+
+    @model_validator(mode="after")
+    def _proxies_and_header_go_together(self) -> AccountingSettings:
+        if bool(self.proxies) != bool(self.proxy_user_header):
+            raise ValueError("must have both of `proxies` and `proxy_user_header`, or neither")
+        return self
 
 
 class StateThresholds(_Table):
@@ -188,6 +321,7 @@ class Settings(_Table):
     site: SiteSettings = Field(default_factory=SiteSettings)
     agent: AgentSettings = Field(default_factory=AgentSettings)
     accounting: AccountingSettings = Field(default_factory=AccountingSettings)
+    access: AccessSettings = Field(default_factory=AccessSettings)
     meter: MeterSettings = Field(default_factory=MeterSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
     devices: PluginTables = _tables("devices")
@@ -200,6 +334,10 @@ class Settings(_Table):
 
     _origins: Origins = PrivateAttr(default_factory=dict)
     _files: tuple[Path, ...] = PrivateAttr(default=())
+
+    def says(self, *key: str) -> bool:
+        """Whether a file or the command line sets a key, as in `says("accounting", "socket")`."""
+        return key in self._origins
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -187,7 +187,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     assert {
         f"{broken}: is not TOML; Expected ']' at the end of a table declaration (at line 1, column 7)",
         f"{latin}: byte 5 is not UTF-8; TOML is UTF-8",
-        "FILE: agnet: unknown key, did you mean 'agent'; there is: site, agent, accounting, meter, alerts,"
+        "FILE: agnet: unknown key, did you mean 'agent'; there is: site, agent, accounting, access, meter, alerts,"
         " devices, host, jobs, sinks, schedulers, usage, notifiers",
         f"FILE: agent.interval_second: unknown key, did you mean 'interval_seconds'; there is: {agent}"
         " usage_token_file, web_config_file",
@@ -253,6 +253,19 @@ def test_other_address_is_refused_at_load(listen: str) -> None:
     """Not when the server starts, after everything else did."""
     with pytest.raises(ConfigurationError, match=r"agent\.listen: .* must be HOST:PORT"):
         config.with_overrides(Settings(), {"agent.listen": listen})
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlin", "UTC", "America/St_Johns"])
+def test_time_zone_is_one_that_this_machine_knows(name: str) -> None:
+    """Days of the ledger begin at its midnight."""
+    assert name == str(config.with_overrides(Settings(), {"accounting.timezone": name}).accounting.zone)
+
+
+@pytest.mark.parametrize("name", ["", "Berlin", "/etc/localtime", "../UTC", "Europe/Berlin\0", "Europe"])
+def test_other_time_zone_is_refused_at_load(name: str) -> None:
+    """Not when the first day ends."""
+    with pytest.raises(ConfigurationError, match=r"accounting\.timezone: .* must be the name of a time zone"):
+        config.with_overrides(Settings(), {"accounting.timezone": name})
 
 
 @pytest.mark.parametrize("key", ["gap_seconds", "busy_ratio", "near_idle_ratio", "activity_ratio"])
@@ -446,6 +459,32 @@ def test_page_says_what_the_settings_say() -> None:
             for name, each in model.model_fields.items():
                 if name != "models":
                     assert rows[f"{table}.{name}"].endswith(f" | {each.description}")
+
+
+@pytest.mark.parametrize(
+    ("groups", "wrong"),
+    [
+        ('a = ["x"]', "must list CLUSTER/ACCOUNT, or */ACCOUNT for all clusters; 'x' is neither"),
+        ('a = ["/x"]', "must list CLUSTER/ACCOUNT, or */ACCOUNT for all clusters; '/x' is neither"),
+        ('"" = ["x/y"]', "must have names of 1 to 128 printable characters; '' is none"),
+        ('a = ["h/x"]\nb = ["h/x"]', "must have each account in one group; 'b' has h/x and 'a' has h/x"),
+        ('a = ["h/x"]\nb = ["*/x"]', "must have each account in one group; 'b' has */x and 'a' has h/x"),
+        ('a = ["*/x"]\nb = ["h/x"]', "must have each account in one group; 'b' has h/x and 'a' has */x"),
+    ],
+)
+def test_an_account_is_in_one_group(tmp_path: Path, groups: str, wrong: str) -> None:
+    """Else two budgets would be charged for it."""
+    (mistake,) = mistakes_of(write(tmp_path / "g.toml", f"[accounting.groups]\n{groups}"))
+
+    assert mistake.startswith("FILE: accounting.groups: ")
+    assert mistake.endswith(f" is not possible; it {wrong}")
+
+
+def test_groups_may_name_an_account_twice_and_have_slashes_in_it(tmp_path: Path) -> None:
+    """Of every cluster and of one; a namespace is an account too."""
+    settings = config.load(write(tmp_path / "g.toml", '[accounting.groups]\na = ["*/x/y", "h/x/y"]\nb = []'))
+
+    assert {"a": ("*/x/y", "h/x/y"), "b": ()} == settings.accounting.groups
 
 
 def test_environment_sets_nothing() -> None:

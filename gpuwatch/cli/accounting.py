@@ -12,11 +12,17 @@ from gpuwatch.cli.daemon import serve
 from gpuwatch.cli.options import ConfigOption, VerboseOption, overrides_of
 from gpuwatch.settings import Settings
 from gpuwatch.web import web_config
+from gpuwatch.web.api import TREE, api_routes
+from gpuwatch.web.authentication import Passwords
 from gpuwatch.web.exposition import base_app
+from gpuwatch.web.gate import gate_of, socket_of
+from gpuwatch.web.limits import Limits
 from gpuwatch.web.security import Security
 from gpuwatch.web.server import WebServer
 
 ROOMS = ("schedulers", "usage", "notifiers")
+CONNECTIONS = 256
+"""So many at once: a crowd that asks the API waits for its turn instead of being turned away."""
 
 
 class Accounting:
@@ -26,17 +32,23 @@ class Accounting:
         security = Security(web_config.path_of(settings.accounting.web_config_file))
         self.daemon = AccountingDaemon(settings)
         title = f"gpuwatch accounting of cluster {settings.site.cluster}"
-        links = [("/metrics", "Metrics"), ("/-/ready", "Readiness")]
+        links = [("/metrics", "Metrics"), ("/-/ready", "Readiness"), ("/api/v1/openapi.json", "API")]
+        passwords = Passwords()
+        gate = gate_of(settings, security, passwords)
         app = base_app(
             title,
             self.daemon.render_metrics,
             self.daemon.healthy,
             self.daemon.ready,
             links,
+            api_routes(lambda: self.daemon.store, gate),
             body=self.daemon.body,
             security=security,
+            bearer_paths=(TREE,),
+            passwords=passwords,
         )
-        self._web = WebServer(app, settings.accounting.listen, security)
+        limits = Limits(connections=CONNECTIONS)
+        self._web = WebServer(app, settings.accounting.listen, security, limits, socket_of(settings))
 
     @property
     def url(self) -> str:

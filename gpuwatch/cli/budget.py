@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpuwatch.cli.jobs import JsonOption, LedgerOption, opened
+from gpuwatch.cli.jobs import ApiOption, JsonOption, LedgerOption, client_for, opened
 from gpuwatch.cli.options import ConfigOption
 from gpuwatch.errors import Unavailable
 
 if TYPE_CHECKING:
-    from gpuwatch.ledger.budgets import AccountId, Accounts
+    from gpuwatch.cli.api_client import ApiClient
+    from gpuwatch.ledger.budgets import AccountId, Accounts, Budget
 
 
 def budget(
@@ -24,27 +26,80 @@ def budget(
     cluster: Annotated[
         str | None, typer.Option(metavar="NAME", help="The cluster, where several know the account.")
     ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A group of accounts of all clusters, as configured.")
+    ] = None,
     ledger: LedgerOption = None,
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
+    api: ApiOption = None,
 ) -> None:
     """Show an account's budget: granted, used, promised to jobs, left, and when it runs out at the present pace.
 
     Sub-accounts are part of it. The batch system's figure stands beside what its jobs add up to in the ledger.
     """
     from gpuwatch.cli.budget_views import detail_lines, document, list_lines
-    from gpuwatch.ledger.budgets import accounts_in, budgets
 
-    now = time.time()
-    with opened(ledger, config_file) as connection:
-        accounts = accounts_in(connection)
-        wanted = _wanted(accounts, account, cluster)
-        found = list(budgets(connection, accounts, wanted, resource, now))
+    if group is not None:
+        _only_group(account, cluster, api)
+        _print_group(group, resource, ledger, config_file, as_json, time.time())
+        return
+    client = client_for(api, ledger, config_file)
+    if client is not None:
+        found = _asked(client, account, cluster, resource)
+    else:
+        found = _read(ledger, config_file, account, cluster, resource)
     if as_json:
         documents = [document(each) for each in found]
         print(json.dumps(documents if account is None else documents[0], separators=(",", ":"), allow_nan=False))
     else:
         print("\n".join(list_lines(found, resource) if account is None else detail_lines(found[0])))
+
+
+def _read(
+    ledger: str | None, config_file: Path | None, account: str | None, cluster: str | None, resource: str
+) -> list[Budget]:
+    from gpuwatch.ledger.budgets import accounts_in, budgets
+
+    with opened(ledger, config_file) as connection:
+        accounts = accounts_in(connection)
+        wanted = _wanted(accounts, account, cluster)
+        return list(budgets(connection, accounts, wanted, resource, time.time()))
+
+
+def _asked(client: ApiClient, account: str | None, cluster: str | None, resource: str) -> list[Budget]:
+    from gpuwatch.cli.api_views import budget_of
+
+    if account is not None:
+        return [budget_of(client.get(f"/budgets/{account}", cluster=cluster, resource=resource))]
+    return [budget_of(each) for each in client.get("/budgets", cluster=cluster, resource=resource)["budgets"]]
+
+
+def _only_group(account: str | None, cluster: str | None, api: str | None) -> None:
+    for name, value in (("ACCOUNT", account), ("--cluster", cluster), ("--api", api)):
+        if value is not None:
+            raise typer.BadParameter("stands beside --group; write one of them", param_hint=name)
+
+
+def _print_group(
+    group: str, resource: str, ledger: str | None, config_file: Path | None, as_json: bool, now: float
+) -> None:
+    from gpuwatch import config
+    from gpuwatch.cli.budget_views import group_document, group_lines
+    from gpuwatch.ledger.budgets import accounts_in, budgets
+    from gpuwatch.ledger.groups import GroupBudget, accounts_of
+
+    groups = config.load(config_file).accounting.groups
+    if group not in groups:
+        raise Unavailable(f"group {group!r}: not in accounting.groups; there is: {', '.join(groups) or 'none'}")
+    with opened(ledger, config_file) as connection:
+        accounts = accounts_in(connection)
+        wanted = accounts_of(groups, group, accounts)
+        found = GroupBudget(group, resource, now, tuple(budgets(connection, accounts, wanted, resource, now)))
+    if as_json:
+        print(json.dumps(group_document(found), separators=(",", ":"), allow_nan=False))
+    else:
+        print("\n".join(group_lines(found)))
 
 
 def _wanted(accounts: Accounts, name: str | None, cluster: str | None) -> list[AccountId]:

@@ -11,6 +11,7 @@ from gpuwatch import hygiene
 from gpuwatch.accounting.amounts import amount, digits
 from gpuwatch.cli.periods import columns
 from gpuwatch.ledger.budgets import PACE_SECONDS, RESOURCES, Budget, UserPart, Word
+from gpuwatch.ledger.groups import GroupBudget
 
 UNITS: Mapping[str, str] = MappingProxyType(
     {"gres/gpu": "device-hours", "cpu": "CPU-hours", "billing": "billing units × hours"}
@@ -88,12 +89,7 @@ def list_lines(budgets: Sequence[Budget], resource: str) -> list[str]:
     rows = [
         (
             hygiene.label(each.account),
-            _figure(each.granted),
-            _figure(each.used),
-            _figure(each.committed.seconds),
-            _figure(each.left),
-            _figure(each.pace * _DAY),
-            _runs_out(each),
+            *_cells(each),
             each.grant.source if each.grant else "",
         )
         for each in budgets
@@ -102,6 +98,46 @@ def list_lines(budgets: Sequence[Budget], resource: str) -> list[str]:
     if len(clusters) > 1:
         rows = [(f"{row[0]} ({each.cluster})", *row[1:]) for row, each in zip(rows, budgets, strict=True)]
     return [*columns([_HEAD, *rows]), f"In {_unit(resource)}; a day and until when: {_PACE}."]
+
+
+def group_document(found: GroupBudget) -> dict[str, Any]:
+    """A group's budget for JSON, with that of each of its accounts; hours of the resource."""
+    return {
+        "group": found.group,
+        "resource": found.resource,
+        "granted_hours": _hours(found.granted),
+        "used_hours": _hours(found.used),
+        "left_hours": _hours(found.left),
+        "committed_hours": _hours(found.committed),
+        "left_after_committed_hours": _hours(found.free),
+        "pace_hours_per_day": found.pace * _DAY / _HOUR,
+        "runs_out": found.runs_out,
+        "without_limit": [f"{cluster}/{account}" for cluster, account in found.without_limit],
+        "accounts": [document(each) for each in found.budgets],
+    }
+
+
+def group_lines(found: GroupBudget) -> list[str]:
+    """The accounts of a group, one line each, and the group."""
+    if not found.budgets:
+        return [f"No account of group {hygiene.label(found.group)} in the ledger yet."]
+    rows = [
+        (f"{hygiene.label(each.cluster)}/{hygiene.label(each.account)}", *_cells(each)) for each in found.budgets
+    ]
+    rows.append((f"group {hygiene.label(found.group)}", *_cells(found)))
+    lines = columns([_HEAD[:-1], *rows])
+    if found.without_limit and found.granted is not None:
+        names = ", ".join("/".join(map(hygiene.label, each)) for each in found.without_limit)
+        lines.append(f"No limit is known of {names}: what they used is not taken off what is left.")
+    return [*lines, f"In {_unit(found.resource)}; a day and until when: {_PACE}."]
+
+
+def _cells(budget: Budget | GroupBudget) -> tuple[str, ...]:
+    committed = budget.committed if isinstance(budget, GroupBudget) else budget.committed.seconds
+    return (
+        _figure(budget.granted), _figure(budget.used), _figure(committed), _figure(budget.left),
+        _figure(budget.pace * _DAY), _runs_out(budget),
+    )  # fmt: skip
 
 
 def detail_lines(budget: Budget) -> Iterator[str]:
@@ -224,7 +260,7 @@ def _users(budget: Budget) -> Iterator[str]:
     yield from columns([("USER", "GRANTED", "USED", "BY RECORDS"), *rows])
 
 
-def _runs_out(budget: Budget) -> str:
+def _runs_out(budget: Budget | GroupBudget) -> str:
     if budget.left is None:
         return ""
     if budget.left <= 0:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,8 +109,25 @@ def findings_of(settings: Settings, sources: inspection.Sources, probe: bool, no
     findings.extend(web_inspection.web(settings, now))
     findings.extend(inspection.ports(settings))
     findings.extend(scheduler_inspection.schedulers(settings, probe, sources.timeout_seconds, now))
+    findings.extend(_rates(settings))
     findings.append(inspection.wall_clock(settings, now))
     return findings
+
+
+def _rates(settings: Settings) -> Iterator[Finding]:
+    """Whether accounting could use its rates file, where one is configured."""
+    from gpuwatch.ledger.rate_file import load_rates
+
+    path = settings.accounting.rates_file
+    if path is None:
+        return
+    try:
+        rates = load_rates(path, settings.accounting.zone)
+    except ConfigurationError as exc:
+        for mistake in exc.mistakes:
+            yield Finding("rates", "warning", f"accounting would not start: {mistake}")
+    else:
+        yield Finding("rates", "ok", f"{path}, version {rates.version}")
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

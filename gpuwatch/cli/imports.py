@@ -26,6 +26,7 @@ from gpuwatch.cli.periods import zone_named
 from gpuwatch.errors import Rejected
 
 if TYPE_CHECKING:
+    from gpuwatch.ledger.charging import Tariffs
     from gpuwatch.ledger.store import Store
     from gpuwatch.schedulers.base import Record
     from gpuwatch.schedulers.slurm_sacct import Reading
@@ -132,7 +133,7 @@ def sacct(
         imported = Imported(text.name, cluster or settings.site.cluster)
         reading = _reading(settings, imported.cluster, text, timezone)
         found = _records(text, fields, delimiter, reading)
-        _post(found, ledger or usual_ledger(settings), imported)
+        _post(found, settings, ledger, imported)
     imported.tell("job", as_json)
 
 
@@ -152,17 +153,25 @@ def allocations(
     """
     from gpuwatch.cli.allocations import grants
     from gpuwatch.ledger.record_store import post_grants
-    from gpuwatch.ledger.store import open_store
 
     settings = config.load(config_file)
     with TextFile(file) as text:
         imported = Imported(text.name, cluster or settings.site.cluster)
         seen = time.time() if text.changed is None else text.changed
         found = grants(text.lines(), text.name, imported.cluster, zone_named(timezone), seen)
-    with closing(open_store(ledger or usual_ledger(settings))) as store, store.writing() as connection:
+    with closing(_opened(settings, ledger, imported.cluster)) as store, store.writing() as connection:
         posted = post_grants(connection, found)
     imported.taken, imported.changed = posted.taken, posted.changed
     imported.tell("allocation", as_json)
+
+
+def tariffs_of(settings: Settings) -> Tariffs:
+    """The rates that are configured."""
+    from gpuwatch.ledger.charging import Tariffs
+    from gpuwatch.ledger.rate_file import load_rates
+
+    zone = settings.accounting.zone
+    return Tariffs(load_rates(settings.accounting.rates_file, zone), zone)
 
 
 def _reading(settings: Settings, cluster: str, text: TextFile, timezone: str | None) -> Reading:
@@ -207,13 +216,31 @@ def _again(first: str, lines: Iterator[str]) -> Iterator[str]:
     yield from lines
 
 
-def _post(found: Iterator[Record | Rejected], ledger: str, imported: Imported) -> None:
-    """Batch by batch, so that memory is bounded and nobody who writes meanwhile waits for long."""
+def _opened(settings: Settings, ledger: str | None, cluster: str) -> Store:
+    """The ledger to import into, which from now on keeps the cluster that the import is about."""
+    from gpuwatch.ledger import clusters
     from gpuwatch.ledger.store import open_store
 
-    with closing(open_store(ledger)) as store:
+    own, password_file = settings.site.cluster, None if ledger else settings.accounting.ledger_password_file
+    store = open_store(ledger or usual_ledger(settings), cluster=own, password_file=password_file)
+    try:
+        with store.writing() as connection:
+            clusters.add_imported(connection, cluster, own, time.time())
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _post(found: Iterator[Record | Rejected], settings: Settings, ledger: str | None, imported: Imported) -> None:
+    """Batch by batch, so that memory is bounded and nobody who writes meanwhile waits for long."""
+    from gpuwatch.ledger.charging import catch_up
+
+    tariffs = tariffs_of(settings)
+    with closing(_opened(settings, ledger, imported.cluster)) as store:
         while batch := list(islice(found, _BATCH)):
             _post_batch(store, batch, imported)
+            catch_up(store, imported.cluster, tariffs, time.time())
 
 
 def _post_batch(store: Store, batch: Iterable[Record | Rejected], imported: Imported) -> None:

@@ -1,23 +1,19 @@
-"""A job of the ledger with its forecasts and alerts, as a table row, as text and as JSON."""
+"""A job of the ledger with its forecasts and alerts, as a table row and as text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
-
-from sqlalchemy import Connection
 
 from gpuwatch import hygiene
-from gpuwatch.accounting.amounts import amount, digits, split
-from gpuwatch.accounting.forecasts import job_forecasts
+from gpuwatch.accounting.amounts import amount, digits, money, split
+from gpuwatch.accounting.views import JobView
 from gpuwatch.forecast.projection import MEDIAN
-from gpuwatch.ledger import alert_store, queries
 from gpuwatch.ledger.alert_store import PastChange
+from gpuwatch.ledger.quality import Figure, difference_text, partial_text
 from gpuwatch.ledger.queries import Job, used
 from gpuwatch.ledger.records import devices_of
-from gpuwatch.model import STATES, Alert, Estimate, Forecast
+from gpuwatch.model import STATES, Usage
 
 HEAD = ("JOB", "NAME", "STATE", "DEVICE-HOURS", "ENERGY", "DECLARED", "PROGRESS", "PROJECTED", "ALERT")
 _HOURS = "device-hours"
@@ -29,90 +25,28 @@ _RULES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """One attempt of a job and what follows from it."""
-
-    job: Job
-    forecasts: Mapping[str, Forecast]
-    alerts: tuple[Alert, ...]
-
-    def cells(self) -> tuple[str, ...]:
-        """The row of the table, in the order of `HEAD`."""
-        job, hours = self.job, self.job.estimates.get(_HOURS)
-        energy = used(job, "energy")
-        return (
-            job.display,
-            job.name or "",
-            _state(job),
-            split(_HOURS, job.device_seconds)[0],
-            amount("energy", energy) if energy is not None else "",
-            split(_HOURS, hours.likely)[0] if hours else "",
-            f"{100 * min(1.0, job.progress.ratio):.0f} %" if job.progress else "",
-            self._projected(),
-            ", ".join(f"{alert.kind} {alert.quantity}" for alert in self.alerts),
-        )
-
-    def _projected(self) -> str:
-        forecast = self.forecasts.get(_HOURS)
-        if forecast is None or not forecast.quantiles or self.job.state == "ended":
-            return ""
-        return split(_HOURS, forecast.quantiles[MEDIAN])[0]
-
-    def document(self) -> dict[str, Any]:
-        """Everything but the history, for JSON; base units, what is not known is null or missing."""
-        job, usage = self.job, self.job.usage
-        return {
-            "job": job.scope.name,
-            "job_id": job.job_id,
-            "display": job.display,
-            "name": job.name,
-            "uid": job.uid,
-            **_batch_document(job),
-            "cluster": job.cluster,
-            "state": job.state,
-            "exit_code": job.exit_code,
-            "started": job.started,
-            "last_seen": job.last_seen,
-            "wall_seconds": job.wall_seconds,
-            "nodes": list(job.nodes),
-            "devices": list(job.devices),
-            "models": list(job.models),
-            "campaign": job.campaign,
-            "allocated_device_seconds": job.allocated_seconds,
-            "held_device_seconds": usage.held_seconds,
-            "busy_seconds": usage.busy_seconds,
-            "state_seconds": dict(usage.state_seconds),
-            "throttled_seconds": dict(usage.throttled_seconds),
-            "energy_joules": dict(usage.energy_joules),
-            "energy_unmeasured_seconds": usage.energy_unmeasured_seconds,
-            "progress": _progress_document(job),
-            "declared": {quantity: _estimate_document(each) for quantity, each in job.estimates.items()},
-            "forecasts": {quantity: _forecast_document(each) for quantity, each in self.forecasts.items()},
-            "alerts": [_alert_document(alert) for alert in self.alerts],
-        }
+def cells(view: JobView) -> tuple[str, ...]:
+    """The row of the table, in the order of `HEAD`."""
+    job, hours = view.job, view.job.estimates.get(_HOURS)
+    energy = used(job, "energy")
+    return (
+        job.display,
+        job.name or "",
+        _state(job),
+        split(_HOURS, job.device_seconds)[0],
+        _at_least(view.quality.energy) + amount("energy", energy) if energy is not None else "",
+        split(_HOURS, hours.likely)[0] if hours else "",
+        f"{100 * min(1.0, job.progress.ratio):.0f} %" if job.progress else "",
+        _projected(view),
+        ", ".join(f"{alert.kind} {alert.quantity}" for alert in view.alerts),
+    )
 
 
-def views_since(connection: Connection, time: float, now: float) -> list[JobView]:
-    """The jobs seen since `time`, the latest first."""
-    return _views(connection, queries.jobs_since(connection, time, now), now)
-
-
-def views_named(connection: Connection, name: str, now: float) -> list[JobView]:
-    """The jobs that `name` means, the best match first."""
-    return _views(connection, queries.jobs_named(connection, name, now), now)
-
-
-def _views(connection: Connection, jobs: Sequence[Job], now: float) -> list[JobView]:
-    active = alert_store.active(connection).values()
-    return [
-        JobView(
-            job,
-            {forecast.quantity: forecast for forecast in job_forecasts(job, now)},
-            tuple(alert for alert in active if alert.scope == job.scope),
-        )
-        for job in jobs
-    ]
+def _projected(view: JobView) -> str:
+    forecast = view.forecasts.get(_HOURS)
+    if forecast is None or not forecast.quantiles or view.job.state == "ended":
+        return ""
+    return split(_HOURS, forecast.quantiles[MEDIAN])[0]
 
 
 def _state(job: Job) -> str:
@@ -123,79 +57,6 @@ def _state(job: Job) -> str:
     return f"failed ({job.exit_code})" if job.state == "ended" and job.exit_code else job.state
 
 
-def _batch_document(job: Job) -> dict[str, Any]:
-    """What the batch system says; all null where none does. The time limit is a ceiling, no estimate."""
-    facts = job.record.facts if job.record is not None else None
-    return {
-        "user": facts.user or None if facts else None,
-        "account": facts.account or None if facts else None,
-        "partition": facts.partition or None if facts else None,
-        "qos": facts.qos or None if facts else None,
-        "submitted": job.record.key.submitted if job.record else None,
-        "outcome": facts.state if facts else None,
-        "limit_seconds": facts.limit_seconds if facts else None,
-        "device_count": devices_of(job.record) if job.record else None,
-        "device_count_rule": facts.rule or None if facts else None,
-        "device_count_doubt": facts.doubt or None if facts else None,
-        "device_indices": {node: list(each) for node, each in job.record.live.indices.items()}
-        if job.record and job.record.live else {},
-        "attempts": [
-            {
-                "started": run.started, "last_seen": run.last_seen, "outcome": run.outcome or None,
-                "allocated_device_seconds": run.allocated_seconds, "held_device_seconds": run.usage.held_seconds,
-            }
-            for run in job.runs
-        ],
-    }  # fmt: skip
-
-
-def _progress_document(job: Job) -> dict[str, float] | None:
-    progress = job.progress
-    if progress is None:
-        return None
-    return {
-        "step": progress.step, "total": progress.total, "start_step": progress.start_step,
-        "ratio": progress.ratio, "time": progress.time,
-    }  # fmt: skip
-
-
-def _estimate_document(estimate: Estimate) -> dict[str, Any]:
-    return {
-        "low": estimate.low, "likely": estimate.likely, "high": estimate.high, "unit": estimate.unit,
-        "basis": estimate.basis, "declared_by": estimate.declared_by, "declared_at": estimate.declared_at,
-        "channel": estimate.channel,
-    }  # fmt: skip
-
-
-def _forecast_document(forecast: Forecast) -> dict[str, Any]:
-    quantiles = {f"{q:g}": value for q, value in forecast.quantiles.items()}
-    return {"used": forecast.used, "quantiles": quantiles, "basis": forecast.basis}
-
-
-def _alert_document(alert: Alert) -> dict[str, Any]:
-    return {
-        "kind": alert.kind, "quantity": alert.quantity, "severity": alert.severity, "since": alert.since,
-        "value": alert.value, "declared": alert.declared, "text": alert.text,
-    }  # fmt: skip
-
-
-def history_document(view: JobView, history: Sequence[PastChange]) -> dict[str, Any]:
-    """Revisions of declarations and alerts of the past, for JSON."""
-    return {
-        "revisions": [
-            {"quantity": each.estimate.quantity, "in_force": each.in_force, **_estimate_document(each.estimate)}
-            for each in view.job.revisions
-        ],
-        "alert_history": [
-            {"time": past.time, "what": past.change.what, **_alert_document(past.change.alert)} for past in history
-        ],
-        "by_device": {
-            uuid: {"held_seconds": usage.held_seconds, "energy_joules": dict(usage.energy_joules)}
-            for uuid, usage in view.job.by_device.items()
-        },
-    }
-
-
 def detail_lines(view: JobView, history: Sequence[PastChange], others: Sequence[str], now: float) -> Iterator[str]:
     """The job as text, line by line."""
     yield f"job {view.job.scope.name}" + (f"  {view.job.name}" if view.job.name else "")
@@ -204,8 +65,10 @@ def detail_lines(view: JobView, history: Sequence[PastChange], others: Sequence[
     for title, lines in (
         ("", _identity(view.job)),
         ("allocated", _allocated(view.job)),
-        ("held", _held(view.job)),
-        ("energy", _energy(view.job)),
+        ("held", _held(view)),
+        ("at work", _at_work(view.job.usage)),
+        ("energy", _energy(view)),
+        ("cost", _cost(view)),
         ("progress", _progress(view.job, now)),
         ("projected", _projection(view)),
         ("declared", _declared(view.job)),
@@ -255,29 +118,69 @@ def _allocated(job: Job) -> Iterator[str]:
             yield f"attempt {number}: {_moment(run.started)} to {_moment(run.last_seen)}, {spent}{outcome}"
 
 
-def _held(job: Job) -> Iterator[str]:
-    held = job.usage.held_seconds
+def _held(view: JobView) -> Iterator[str]:
+    job, held = view.job, view.job.usage.held_seconds
     if not job.devices:
         yield "no agent saw it hold a device"
         return
     yield amount(_HOURS, held)
+    if view.quality.differs:
+        yield difference_text(view.quality)
     for state in STATES:
         seconds = job.usage.state_seconds.get(state, 0.0)
         if seconds > 0:
             yield f"{amount(_HOURS, seconds)} {state} ({_share(seconds, held)})"
 
 
-def _energy(job: Job) -> Iterator[str]:
-    joules = used(job, "energy")
+def _at_work(usage: Usage) -> Iterator[str]:
+    """What stands beside the states: clock, tensor activity, throttling, waiting, errors; only what is known."""
+    held = usage.held_seconds
+    if usage.clock_cycles is not None and usage.clock_seconds:
+        yield f"mean clock {usage.clock_cycles / usage.clock_seconds / 1e6:,.0f} MHz"
+    if usage.tensor_seconds is not None:
+        yield f"tensor units active {_share(usage.tensor_seconds, held)}"
+    for reason, seconds in sorted(usage.throttled_seconds.items(), key=str):
+        if seconds > 0:
+            yield f"clocks held down {_share(seconds, held)} ({reason})"
+    if usage.storage_wait_seconds:
+        yield f"waited for storage {_share(usage.storage_wait_seconds, held)}"
+    errors = {str(kind): count for kind, count in usage.errors.items() if count > 0}
+    if errors:
+        yield "errors " + ", ".join(f"{kind} {count:,.0f}" for kind, count in sorted(errors.items()))
+
+
+def _energy(view: JobView) -> Iterator[str]:
+    usage, figure = view.job.usage, view.quality.energy
+    joules, why = used(view.job, "energy"), partial_text(figure)
     if joules is None:
-        yield "not measured"
+        yield "not measured" + "".join(f"; {gap.why}" for gap in figure.gaps[:1])
         return
-    yield amount("energy", joules)
-    for method, part in sorted(job.usage.energy_joules.items(), key=str):
+    yield f"{_at_least(figure)}{amount('energy', joules)}" + (f" ({why})" if why else "")
+    for method, part in sorted(usage.energy_joules.items(), key=str):
         yield f"{amount('energy', part)} by method {method}"
-    if job.usage.energy_unmeasured_seconds > 0:
-        unmeasured = _share(job.usage.energy_unmeasured_seconds, job.usage.held_seconds)
-        yield f"not measured for {unmeasured} of the held time"
+    if usage.energy_unmeasured_seconds > 0:
+        longest = f", {amount('wall', figure.longest_gap)} at most on end" if figure.longest_gap else ""
+        unmeasured = _share(usage.energy_unmeasured_seconds, usage.held_seconds)
+        yield f"not measured for {unmeasured} of the held time{longest}"
+
+
+def _cost(view: JobView) -> Iterator[str]:
+    """Money and carbon, by what they were reckoned; nothing where neither is known."""
+    cost = view.cost
+    if cost.cost:
+        yield money(cost.cost)
+    elif view.job.device_seconds:
+        yield "no price is known; accounting.rates_file can say it"
+    if cost.carbon_grams is not None and cost.facility_joules is not None:
+        energy = amount("facility-energy", cost.facility_joules)
+        yield f"{amount('carbon', cost.carbon_grams)} CO2e, of {energy} with the facility's share"
+        yield from view.bases
+    if cost.rates:
+        yield f"by rates {', '.join(sorted(cost.rates))}"
+
+
+def _at_least(figure: Figure) -> str:
+    return "≥ " if figure.partial else ""
 
 
 def _progress(job: Job, now: float) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,13 @@ from gpuwatch.errors import Unavailable
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from gpuwatch.cli.job_views import JobView
+    from gpuwatch.accounting.views import JobView
+    from gpuwatch.cli.api_client import ApiClient
+    from gpuwatch.ledger.alert_store import PastChange
+    from gpuwatch.ledger.store import Store
     from gpuwatch.settings import Settings
+
+    Shown = tuple[JobView, Sequence[PastChange], Sequence[str]]
 
 DAYS = 7.0
 
@@ -34,6 +40,7 @@ class By(StrEnum):
     ACCOUNT = "account"
     PARTITION = "partition"
     CAMPAIGN = "campaign"
+    GROUP = "group"
 
 
 LedgerOption = Annotated[
@@ -41,6 +48,14 @@ LedgerOption = Annotated[
     typer.Option(
         metavar="PATH|URL",
         help="The ledger to read (default: the configured one, else that of your `gpuwatch up`).",
+    ),
+]
+ApiOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL|SOCKET",
+        help="Ask accounting instead of reading the ledger (default: its socket, where the ledger is not yours to"
+        " read).",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -57,6 +72,17 @@ ToOption = Annotated[
 ZoneOption = Annotated[
     str, typer.Option(metavar="ZONE", help="With --by: whose midnight divides days, as in Europe/Berlin.")
 ]
+SiteZoneOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ZONE",
+        help="With --by: whose midnight divides days, as in Europe/Berlin (default: accounting.timezone).",
+    ),
+]
+EditionOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="With --by: figures as they were before later restatements; 0: as first charged."),
+]
 CsvOption = Annotated[bool, typer.Option("--csv", help="With --by: print CSV.")]
 
 
@@ -68,29 +94,65 @@ def jobs(
     by: ByOption = None,
     since: FromOption = None,
     until: ToOption = None,
-    timezone: ZoneOption = "UTC",
+    timezone: SiteZoneOption = None,
     as_csv: CsvOption = False,
+    edition: EditionOption = None,
+    api: ApiOption = None,
 ) -> None:
     """List jobs: what each one used, declared, and is projected to need. The latest come first.
 
     With --by: how much was allocated by day, user and so on; what was held where no batch system says it.
     """
     if by is not None:
-        from gpuwatch.cli.periods import Asked, print_groups
-
         if days != DAYS:
             raise typer.BadParameter("is for the list; with --by write --from", param_hint="--days")
-        asked = Asked.of(by.value, since, until, timezone, time.time())
-        with opened(ledger, config_file) as connection:
-            print_groups(connection, asked, as_json, as_csv)
+        zone = timezone or _own_zone(config_file)
+        _print_by(by, (since, until, zone), ledger, config_file, api, edition, as_json, as_csv)
         return
-    _only_with_by(since=since, to=until, csv=as_csv, timezone=timezone != "UTC")
+    _only_with_by(since=since, to=until, csv=as_csv, timezone=timezone, edition=edition is not None)
+    client = client_for(api, ledger, config_file)
+    if client is not None:
+        _print_asked(client, days, as_json)
+        return
     with opened(ledger, config_file) as connection:
         views = _recent(connection, days)
     if as_json:
-        print(_compact([view.document() for view in views]))
+        from gpuwatch.web.api_documents import job_document
+
+        print(_compact([job_document(view) for view in views]))
     else:
         _print_table(views)
+
+
+def _print_by(
+    by: By, time_asked: tuple[str | None, str | None, str], ledger: str | None, config_file: Path | None,
+    api: str | None, edition: int | None, as_json: bool, as_csv: bool,
+) -> None:  # fmt: skip
+    from gpuwatch.cli.periods import Asked, asked_groups, print_groups, read_groups
+
+    asked = Asked.of(by.value, *time_asked, time.time())
+    client = client_for(api, ledger, config_file)
+    if client is not None and edition is not None:
+        raise typer.BadParameter("needs the ledger itself, not its API", param_hint="--edition")
+    found = asked_groups(client, asked) if client else read_groups(ledger, config_file, asked, edition)
+    print_groups(found, asked, as_json, as_csv)
+
+
+def _own_zone(config_file: Path | None) -> str:
+    from gpuwatch import config
+
+    return config.load(config_file).accounting.timezone
+
+
+def _print_asked(client: ApiClient, days: float, as_json: bool) -> None:
+    from gpuwatch.cli.api_views import view_of
+
+    since = max(0, int(time.time() - days * 86_400))
+    documents = list(client.pages("/jobs", "jobs", since=since))
+    if as_json:
+        print(_compact(documents))
+    else:
+        _print_table([view_of(each) for each in documents])
 
 
 def _only_with_by(**given: object) -> None:
@@ -105,23 +167,40 @@ def show(
     ledger: LedgerOption = None,
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
+    api: ApiOption = None,
 ) -> None:
     """Show everything known about one job; of several runs of one name the latest."""
-    from gpuwatch.cli.job_views import detail_lines, history_document, views_named
-    from gpuwatch.ledger import alert_store
+    from gpuwatch.cli.job_views import detail_lines
 
     now = time.time()
+    client = client_for(api, ledger, config_file)
+    view, history, others = _asked(client, job) if client else _read(ledger, config_file, job, now)
+    if as_json:
+        from gpuwatch.web.api_documents import history_document, job_document
+
+        print(_compact(job_document(view) | history_document(view, history) | {"others": others}))
+    else:
+        print("\n".join(detail_lines(view, history, others, now)))
+
+
+def _read(ledger: str | None, config_file: Path | None, job: str, now: float) -> Shown:
+    from gpuwatch.accounting.views import views_named, with_bases
+    from gpuwatch.ledger import alert_store
+
     with opened(ledger, config_file) as connection:
         views = views_named(connection, job, now)
         if not views:
             raise Unavailable(f"job {job!r}: not in the ledger; `gpuwatch jobs` lists what is")
-        view, others = views[0], views[1:]
-        history = alert_store.history(connection, view.job.scope)
-    if as_json:
-        document = view.document() | history_document(view, history)
-        print(_compact(document | {"others": [each.job.scope.name for each in others]}))
-    else:
-        print("\n".join(detail_lines(view, history, [each.job.scope.name for each in others], now)))
+        history = alert_store.history(connection, views[0].job.cluster, views[0].job.scope)
+        view = with_bases(connection, views[0])
+    return view, history, [each.job.scope.name for each in views[1:]]
+
+
+def _asked(client: ApiClient, job: str) -> Shown:
+    from gpuwatch.cli.api_views import history_of, view_of
+
+    document = client.get(f"/jobs/{job}")
+    return view_of(document), history_of(document), document["others"]
 
 
 def print_jobs(ledger: str) -> None:
@@ -132,24 +211,51 @@ def print_jobs(ledger: str) -> None:
 
 
 def _recent(connection: Connection, days: float) -> list[JobView]:
-    from gpuwatch.cli.job_views import views_since
+    from gpuwatch.accounting.views import views_since
 
     now = time.time()
     return views_since(connection, now - days * 86_400, now)
 
 
+def client_for(api: str | None, ledger: str | None, config_file: Path | None) -> ApiClient | None:
+    """Whom to ask: the API that is named; its socket where no ledger is, and the usual one may not be read.
+
+    None: the ledger is to be read.
+    """
+    from gpuwatch import config
+    from gpuwatch.cli.api_client import ApiClient, usable_socket
+    from gpuwatch.ledger.store import path_of
+
+    if api is not None and ledger is not None:
+        raise typer.BadParameter("stands beside --ledger; write one of them", param_hint="--api")
+    if api is not None or ledger is not None:
+        return ApiClient(api) if api is not None else None
+    settings = config.load(config_file)
+    socket, path = settings.accounting.socket, path_of(usual_ledger(settings))
+    is_ours = path is None or os.access(path, os.R_OK)
+    return ApiClient(socket) if not is_ours and usable_socket(socket) else None
+
+
 @contextmanager
 def opened(ledger: str | None, config_file: Path | None) -> Iterator[Connection]:
     """One view of the ledger that is named, else of the configured one, else of this user's `gpuwatch up`."""
-    from gpuwatch import config
-    from gpuwatch.ledger.store import open_to_read
-
-    store = open_to_read(ledger or usual_ledger(config.load(config_file)))
+    store = open_usual(ledger, config_file)
     try:
         with store.reading() as connection:
             yield connection
     finally:
         store.close()
+
+
+def open_usual(ledger: str | None, config_file: Path | None) -> Store:
+    """The ledger that is named, else the configured one, else that of this user's `gpuwatch up`, to read."""
+    from gpuwatch import config
+    from gpuwatch.ledger.store import open_to_read
+
+    if ledger is not None:
+        return open_to_read(ledger)
+    settings = config.load(config_file)
+    return open_to_read(usual_ledger(settings), password_file=settings.accounting.ledger_password_file)
 
 
 def usual_ledger(settings: Settings) -> str:
@@ -163,12 +269,12 @@ def _compact(document: Any) -> str:
 
 
 def _print_table(views: Sequence[JobView]) -> None:
-    from gpuwatch.cli.job_views import HEAD
+    from gpuwatch.cli.job_views import HEAD, cells
 
     if not views:
         print("No job in the ledger yet: a job comes here once it has held a device.")
         return
-    rows = [view.cells() for view in views]
+    rows = [cells(view) for view in views]
     if not sys.stdout.isatty():
         print(aligned([HEAD, *rows]))
         return

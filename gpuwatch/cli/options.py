@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,3 +29,15 @@ def own_directory() -> Path:
 def ledger_in(directory: Path) -> str:
     """The URL of the ledger that `gpuwatch up` keeps in a directory."""
     return f"sqlite:///{directory / 'ledger.db'}"
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|m|min|h|d)", re.ASCII)
+
+
+def seconds_of(text: str, option: str) -> float:
+    """A duration as people write it, `90s`, `30m`, `2h` or `1d`, in seconds; a usage error where it is none."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no duration; write 90s, 30m, 2h or 1d", param_hint=option)
+    return float(found[1]) * _UNITS[found[2]]

@@ -38,15 +38,27 @@ def _local(directory: Path) -> dict[str, Any]:
         "agent.state_directory": str(directory / "agent"),
         "agent.socket": str(directory / "agent.sock"),
         "accounting.ledger": ledger_in(directory),
+        "accounting.reserve_bytes": 0,
+        "accounting.socket": str(directory / "api.sock"),
         # What protects the node's own daemons is not for this one, which could not read itself through it.
         "agent.web_config_file": os.devnull,
         "accounting.web_config_file": os.devnull,
     }
 
 
+DEMO_RATES = """\
+kind,model,partition,from,to,value,unit,source,year,country
+price,,,2020-01-01,,2.50,EUR,,,
+"""
+"""A price that is made up, so that something costs something; PUE and grid intensity are the defaults."""
+
+
 def _demo(directory: Path) -> dict[str, Any]:
     """Minutes instead of days: a pass every five seconds, and alerts from a hundredth of a device-hour."""
+    rates = directory / "rates.csv"
+    rates.write_text(DEMO_RATES)
     return {
+        "accounting.rates_file": str(rates),
         "site.cluster": "demo",
         "agent.devices": ["demo"],
         "agent.listen": f"127.0.0.1:{_free(9838)}",
@@ -150,7 +162,9 @@ def _run(settings: Settings, node: Node, accounting: Accounting, demo: Path | No
 def _print_addresses(settings: Settings, node: Node, accounting: Accounting, demo: bool) -> None:
     print(f"agent       {node.url}/")
     print(f"accounting  {accounting.url}/")
-    print(f"jobs        gpuwatch jobs --ledger {settings.accounting.ledger}")
+    for command in ("jobs", "waste", "idle --since 1m"):
+        print(f"{command.partition(' ')[0]:11} gpuwatch {command} --ledger {settings.accounting.ledger}")
+    print(f"API         {settings.accounting.socket}")
     if demo:
         print("\nSimulated accelerators, real pipeline. What to look at:")
         for job in scenario(Path(), Path()):

@@ -7,21 +7,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, distinct, or_, select
+from sqlalchemy import Connection, and_, distinct, or_, select, true
 
-from gpuwatch.ledger import scopes, tables
+from gpuwatch.ledger import campaign_store, scopes, tables
 from gpuwatch.ledger.facts import facts_of, journal_where
 from gpuwatch.ledger.jobs import LOST_SECONDS, Campaign, Job, jobs_in, used
 from gpuwatch.ledger.ledger import JournalId
 from gpuwatch.ledger.scopes import Revision
+from gpuwatch.ledger.sql import among
 from gpuwatch.model import Estimate, Scope
 
 RECENT_SECONDS = 900.0
 """How long a scope that ended is still shown as current (CONTRACT 8)."""
 
 __all__ = [
-    "RECENT_SECONDS", "Campaign", "Current", "Job", "campaigns_of", "current", "is_current", "jobs_named",
-    "jobs_of", "jobs_since", "used",
+    "RECENT_SECONDS", "Campaign", "Current", "Job", "agents_of", "campaigns_of", "current", "is_current",
+    "jobs_named", "jobs_of", "jobs_since", "used",
 ]  # fmt: skip
 
 
@@ -38,16 +39,22 @@ class Current:
         return (*self.jobs, *self.campaigns)
 
 
-def current(connection: Connection, now: float) -> Current:
-    """The jobs that run, or ended within 15 minutes, and the campaigns they belong to, whole."""
-    there, said = tables.held.c, tables.records.c
+def current(connection: Connection, now: float, known: Sequence[Job] = (), cluster: str | None = None) -> Current:
+    """The jobs that run, or ended within 15 minutes, and the campaigns they belong to, whole.
+
+    `known` are jobs that were read a moment ago and need not be read again. `cluster` is whose jobs are meant, all
+    where it is None; a campaign has those of all clusters.
+    """
+    there, said = tables.usage.c, tables.records.c
     running = and_(there.open, there.last_seen >= now - LOST_SECONDS)
-    ended = there.last_seen.between(now - RECENT_SECONDS, now + RECENT_SECONDS)
+    ended = and_(~there.open, there.last_seen.between(now - RECENT_SECONDS, now + RECENT_SECONDS))
     allocated = and_(said.ended.is_(None), said.seen >= now - LOST_SECONDS)
     over = said.ended.between(now - RECENT_SECONDS, now + RECENT_SECONDS)
-    ids = _holders(connection, or_(running, ended)) | _recorded(connection, or_(allocated, over))
-    seen = jobs_of(connection, ids, now)
-    lively = [job for job in seen if is_current(job, now)]
+    ids = _holders(connection, running, ended, cluster=cluster)
+    ids |= _recorded(connection, or_(allocated, over), cluster)
+    rest = ids.difference(*(job.job_ids for job in known))
+    seen = (*known, *jobs_of(connection, rest, now, by_device=False))
+    lively = [job for job in seen if is_current(job, now) and cluster in (None, job.cluster)]
     campaigns = campaigns_of(connection, {job.campaign for job in lively if job.campaign}, now, seen)
     return Current(tuple(lively), campaigns)
 
@@ -60,10 +67,12 @@ def is_current(scope: Job | Campaign, now: float) -> bool:
 def jobs_since(connection: Connection, time: float, now: float) -> tuple[Job, ...]:
     """The jobs seen since `time`, the latest start first."""
     said = tables.records.c
-    ids = _holders(connection, tables.held.c.last_seen >= time)
+    there = tables.usage.c
+    seen_since = there.last_seen >= time
+    ids = _holders(connection, and_(there.open, seen_since), and_(~there.open, seen_since))
     ids |= _recorded(connection, or_(said.ended >= time, and_(said.ended.is_(None), said.seen >= time)))
-    seen = (job for job in jobs_of(connection, ids, now) if job.last_seen >= time)
-    return tuple(sorted(seen, key=_latest_first))
+    jobs = (job for job in jobs_of(connection, ids, now) if job.last_seen >= time)
+    return tuple(sorted(jobs, key=_latest_first))
 
 
 def jobs_named(connection: Connection, name: str, now: float) -> tuple[Job, ...]:
@@ -78,6 +87,13 @@ def jobs_named(connection: Connection, name: str, now: float) -> tuple[Job, ...]
     return tuple(sorted(jobs_of(connection, named, now), key=_latest_first))
 
 
+def tasks_of(connection: Connection, array: str) -> list[str]:
+    """The job ids of an array's tasks, as `12_3` displays the third of array 12."""
+    said = tables.records.c
+    tasks = select(distinct(said.job_id)).where(said.display.startswith(f"{array}_", autoescape=True))
+    return sorted(connection.scalars(tasks))
+
+
 def campaigns_of(
     connection: Connection, names: Iterable[str], now: float, known: Iterable[Job] = ()
 ) -> tuple[Campaign, ...]:
@@ -88,16 +104,14 @@ def campaigns_of(
     wanted = sorted(set(names))
     if not wanted:
         return ()
-    there, said = tables.journal.c, tables.records.c
-    members = set(connection.scalars(select(distinct(there.job_id)).where(there.campaign.in_(wanted))))
-    members |= set(connection.scalars(select(distinct(said.job_id)).where(said.campaign.in_(wanted))))
+    members = declared_members(connection, wanted) | campaign_store.candidates(connection, wanted)
     jobs: dict[str, list[Job]] = defaultdict(list)
     have = [job for job in known if job.campaign in wanted]
-    rest = {each for each in members if each is not None} - {each for job in known for each in job.job_ids}
+    rest = members - {each for job in known for each in job.job_ids}
     for job in (*have, *jobs_of(connection, rest, now)):
         if job.campaign in wanted:
             jobs[job.campaign].append(job)
-    declared = _declared_for(connection, "campaign", list(jobs))
+    declared = declared_for(connection, "campaign", list(jobs))
     return tuple(
         Campaign(Scope("campaign", name), tuple(sorted(jobs[name], key=_latest_first)), declared.get(name, ()))
         for name in wanted
@@ -105,20 +119,58 @@ def campaigns_of(
     )
 
 
-def jobs_of(connection: Connection, job_ids: Iterable[str], now: float) -> tuple[Job, ...]:
-    """Every job that the given job ids are, or are parts of."""
-    return tuple(jobs_in(facts_of(connection, sorted(set(job_ids))), now))
+def memberships(connection: Connection, now: float) -> dict[tuple[str, str], str | None]:
+    """Which campaign each job that is in one belongs to, by (cluster, job id)."""
+    there, said = tables.journal.c, tables.records.c
+    names = {
+        name
+        for each in (there.campaign, said.campaign)
+        for name in connection.scalars(select(distinct(each)).where(each.is_not(None)))
+    } | campaign_store.names(connection)
+    ids = declared_members(connection, sorted(names)) | campaign_store.candidates(connection, sorted(names))
+    jobs = jobs_of(connection, ids, now, by_device=False)
+    return {(job.cluster, each): job.campaign for job in jobs if job.campaign for each in job.job_ids}
 
 
-def _holders(connection: Connection, condition: Any) -> set[str]:
-    return set(connection.scalars(select(distinct(tables.held.c.job_id)).where(condition)))
+def declared_members(connection: Connection, campaigns: Sequence[str]) -> set[str]:
+    """The job ids that ever declared one of the campaigns."""
+    there, said = tables.journal.c, tables.records.c
+    members = set(connection.scalars(select(distinct(there.job_id)).where(among(there.campaign, campaigns))))
+    members |= set(connection.scalars(select(distinct(said.job_id)).where(among(said.campaign, campaigns))))
+    return {each for each in members if each is not None}
 
 
-def _recorded(connection: Connection, condition: Any) -> set[str]:
+def jobs_of(connection: Connection, job_ids: Iterable[str], now: float, by_device: bool = True) -> tuple[Job, ...]:
+    """Every job that the given job ids are, or are parts of, with the campaign that it belongs to."""
+    return campaign_store.resolved(connection, jobs_as_declared(connection, job_ids, now, by_device))
+
+
+def jobs_as_declared(
+    connection: Connection, job_ids: Iterable[str], now: float, by_device: bool = True
+) -> tuple[Job, ...]:
+    """The same, with the campaign that each declared, whatever was decided after the fact."""
+    return tuple(jobs_in(facts_of(connection, sorted(set(job_ids)), by_device), now))
+
+
+def agents_of(connection: Connection) -> frozenset[tuple[str, str]]:
+    """The clusters and nodes whose agents ever said anything."""
+    return frozenset((row.cluster, row.node) for row in connection.execute(select(tables.nodes)))
+
+
+def _holders(connection: Connection, *conditions: Any, cluster: str | None = None) -> set[str]:
+    """Jobs with rows of any of the conditions; each by itself, as each has an index of its own."""
+    there = tables.usage.c
+    mine = true() if cluster is None else there.cluster == cluster
+    queries = (select(distinct(there.job_id)).where(each, mine) for each in conditions)
+    return {job_id for query in queries for job_id in connection.scalars(query)}
+
+
+def _recorded(connection: Connection, condition: Any, cluster: str | None = None) -> set[str]:
     """Jobs of a batch system that have or had devices: a ledger of devices does not list the others."""
     said = tables.records.c
     with_devices = or_(said.devices > 0, said.live_devices > 0)
-    query = select(distinct(said.job_id)).where(condition, with_devices, said.started.is_not(None))
+    mine = true() if cluster is None else said.cluster == cluster
+    query = select(distinct(said.job_id)).where(condition, with_devices, said.started.is_not(None), mine)
     return set(connection.scalars(query))
 
 
@@ -126,10 +178,11 @@ def _latest_first(job: Job) -> tuple[float, str]:
     return -job.started, job.scope.name
 
 
-def _declared_for(connection: Connection, kind: str, names: Sequence[str]) -> dict[str, tuple[Revision, ...]]:
+def declared_for(connection: Connection, kind: str, names: Sequence[str]) -> dict[str, tuple[Revision, ...]]:
+    """Everything declared for scopes of a kind, by name; nothing for one of which nobody declared anything."""
     there = tables.journal.c
     declared: dict[str, list[tuple[JournalId, Estimate]]] = defaultdict(list)
-    for key, entry in journal_where(connection, and_(there.scope_kind == kind, there.scope.in_(names))):
+    for key, entry in journal_where(connection, and_(there.scope_kind == kind, among(there.scope, names))):
         for estimate in scopes.estimates_of(entry):
             declared[estimate.scope.name].append((key, estimate))
     return {name: scopes.revisions(found) for name, found in declared.items()}

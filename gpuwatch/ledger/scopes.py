@@ -100,6 +100,16 @@ def campaign_of(entries: Collection[tuple[JournalId, JournalEntry]]) -> str | No
     return max(said)[1] if said else None
 
 
+def tags_of(entries: Collection[tuple[JournalId, JournalEntry]]) -> dict[str, str]:
+    """The tags that a job gives itself: of each key the value of the highest channel rank, of those the latest."""
+    said = sorted(
+        ((channel_rank(entry.channel), entry.time, key), read.tags)
+        for key, entry in entries
+        if (read := _membership(entry)) is not None and read.tags
+    )
+    return {key: value for _, tags in said for key, value in tags}
+
+
 def _membership(entry: JournalEntry) -> declaration.Declaration | None:
     read = parsed(entry.text)
     return read if read is not None and read.scope in (None, Scope("job", entry.job_id or "")) else None

@@ -38,7 +38,7 @@ def ledger(tmp_path: Path) -> str:
         post_records(connection, [record("3", account="physics", cluster="other", **job)])
         post_grants(connection, [GRANT])
     store.close()
-    return str(store.path)
+    return store.where
 
 
 def view(**changed: Any) -> Budget:
@@ -185,6 +185,49 @@ def test_an_account_of_two_clusters_needs_the_cluster(ledger: str, capsys: pytes
 
     budget("physics", resource="gres/gpu", cluster="other", ledger=ledger)
     assert "account physics of cluster other" in capsys.readouterr().out
+
+
+def grouping(tmp_path: Path) -> Path:
+    """A configuration in which ml of everywhere and the other cluster's physics are one group."""
+    path = tmp_path / "gpuwatch.toml"
+    path.write_text('[accounting.groups]\nvision = ["*/ml", "other/physics"]\nempty = ["*/nobody"]\n')
+    return path
+
+
+def test_a_group_is_the_sum_of_its_accounts(
+    ledger: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over clusters; of which one has no limit."""
+    budget(resource="gres/gpu", group="vision", ledger=ledger, config_file=grouping(tmp_path))
+
+    assert [
+        "ACCOUNT GRANTED USED COMMITTED LEFT A DAY RUNS OUT",
+        "default/ml 100 40 0 60 2.9 DAY",
+        "other/physics 20 0 2.9",
+        "group vision 100 60 0 60 5.7 DAY",
+        "No limit is known of other/physics: what they used is not taken off what is left.",
+    ] == [
+        " ".join(re.sub(r"[0-9-]{10}$", "DAY", line).split()) for line in capsys.readouterr().out.splitlines()[:-1]
+    ]
+
+    budget(resource="gres/gpu", group="vision", ledger=ledger, config_file=grouping(tmp_path), as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (100.0, 60.0, 60.0, ["other/physics"], 2) == (
+        told["granted_hours"], told["used_hours"], told["left_hours"], told["without_limit"],
+        len(told["accounts"]),
+    )  # fmt: skip
+
+
+def test_a_group_that_is_none_is_said(ledger: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not configured, without an account yet, or beside an account."""
+    path = grouping(tmp_path)
+    with pytest.raises(Unavailable, match="group 'speech': not in"):
+        budget(group="speech", ledger=ledger, config_file=path)
+    with pytest.raises(typer.BadParameter, match="stands beside --group"):
+        budget("ml", group="vision", ledger=ledger, config_file=path)
+
+    budget(group="empty", resource="gres/gpu", ledger=ledger, config_file=path)
+    assert "No account of group empty in the ledger yet.\n" == capsys.readouterr().out
 
 
 def test_a_ledger_without_accounts_says_where_they_come_from(

@@ -409,3 +409,20 @@ def test_check_can_be_called_as_a_function(node: dict[str, Any], tmp_path: Path)
         check.check(path)
 
     assert left.value.exit_code == 69
+
+
+@pytest.mark.parametrize(("value", "status"), [("2.00", "ok"), ("-1", "warning")])
+def test_rates_are_read_where_a_file_is_configured(
+    node: dict[str, Any], tmp_path: Path, value: str, status: str
+) -> None:
+    """Accounting would not start with a mistake in it; the agent does not mind."""
+    rates = tmp_path / "rates.csv"
+    head = "kind,model,partition,from,to,value,unit,source,year,country"
+    rates.write_text(f"{head}\nprice,,,2026-01-01,,{value},EUR,,,\n")
+    path = toml(tmp_path / "g.toml", node | {"accounting.rates_file": str(rates)})
+
+    result = run("--json", "--config", str(path))
+
+    assert 0 == result.exit_code
+    found = [each for each in json.loads(result.stdout)["findings"] if each["what"] == "rates"]
+    assert [status] == [each["status"] for each in found]

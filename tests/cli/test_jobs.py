@@ -147,6 +147,30 @@ def test_show_tells_everything_about_a_job(ledger: str, capsys: pytest.CaptureFi
         assert expected in text
 
 
+def test_figures_that_cover_too_little_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A node of two has no agent: the energy is a lower bound, and what was held is less than was allocated."""
+    store = open_store(str(tmp_path / "partial.db"))
+    began = NOW - 7200.0
+    seen = row("7", started=int(began), last_seen=NOW, held_seconds=7200.0, state_seconds={"working": 7200.0})
+    told = running(started=began, seen=NOW, submitted=int(began) - 60, nodes=("gw0", "gw2"))
+    told_too = FakeSource([delivery([seen], now=NOW)])
+    Accountant(store, {"fake": told_too}, {}, Policy(0.1, 0.0)).run_pass(NOW)
+    with store.writing() as connection:
+        post_records(connection, [told])
+    store.close()
+
+    show("7", ledger=str(store.path))
+    shown = printed(capsys)
+    jobs(ledger=str(store.path), as_json=True)
+    (found,) = document(capsys)
+
+    assert "≥ 10 Wh (partial: 50 % of the charged time measured; node gw2 has no agent)" in shown
+    assert "held less than allocated: 50 % of it; node gw2 has no agent" in shown
+    assert (pytest.approx(0.5, rel=0.01), True, True) == (
+        found["coverage_ratio"], found["partial"], found["allocation_differs"]
+    )  # fmt: skip
+
+
 def test_show_finds_a_run_by_its_name(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As people call it."""
     show("llama-ft", ledger=ledger, as_json=True)
@@ -155,7 +179,8 @@ def test_show_finds_a_run_by_its_name(ledger: str, capsys: pytest.CaptureFixture
     assert ("run-1", []) == (found["job"], found["others"])
     assert [True, False, True] == [each["in_force"] for each in found["revisions"]]
     assert ["raised"] == [each["what"] for each in found["alert_history"]]
-    assert {"GPU-0": {"held_seconds": 100.0, "energy_joules": {"counter": 36_000.0}}} == found["by_device"]
+    summary = {"held_seconds": 100.0, "energy_joules": {"counter": 36_000.0}, "busy_seconds": 80.0, "errors": {}}
+    assert summary.items() <= found["by_device"]["GPU-0"].items()
 
 
 def test_show_of_a_job_without_words_says_what_is_not_known(

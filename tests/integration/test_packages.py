@@ -13,7 +13,7 @@ import pytest
 from tests.integration.debian import REPOSITORY
 
 TOOLS = ("sh", "sed", "grep", "sort", "find", "touch", "mkdir", "rm", "timeout", "id", "dirname", "tail", "chmod")
-WANTED = ["prometheus", "promtool", "systemd-analyze", "munged", "mariadbd", "slurmd-wlm"]
+WANTED = ["prometheus", "promtool", "systemd-analyze", "munged", "mariadbd", "postgres", "slurmd-wlm"]
 
 
 @pytest.fixture
@@ -36,7 +36,11 @@ def machine(tmp_path: Path) -> Callable[..., str]:
             program.chmod(0o755)
         done = subprocess.run(
             ["sh", str(checkout / "packages.sh")],
-            env={"PATH": str(programs), "TOUCHED": str(tmp_path / "touched")},
+            env={
+                "PATH": str(programs),
+                "TOUCHED": str(tmp_path / "touched"),
+                "POSTGRESQL_SERVERS": str(tmp_path / "none"),
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -23,11 +23,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
-from gpuwatch.cli.job_views import views_since
+from gpuwatch.accounting.views import views_since
 from gpuwatch.ledger import tables
 from gpuwatch.ledger.record_store import records_of
 from gpuwatch.ledger.store import open_to_read
 from gpuwatch.schedulers.base import Record
+from gpuwatch.web.api_documents import job_document
 from tests.cli.command import environment, gpuwatch, start
 from tests.fake_nvml import FakeNvml, compiler
 from tests.faults.running import Node
@@ -132,7 +133,7 @@ class Cluster:
         """What the ledger says of each job with devices, by raw id."""
         now = time.time()
         with self.reading() as connection:
-            return {view.job.job_id: view.document() for view in views_since(connection, now - 3600.0, now)}
+            return {view.job.job_id: job_document(view) for view in views_since(connection, now - 3600.0, now)}
 
     def records(self, *jobs: str) -> dict[str, list[Record]]:
         """What the ledger was told of jobs by Slurm, by raw id."""
@@ -142,7 +143,7 @@ class Cluster:
     def held(self) -> set[str]:
         """The jobs that hold devices as far as the nodes told."""
         with self.reading() as connection:
-            return set(connection.scalars(select(tables.held.c.job_id).where(tables.held.c.open)))
+            return set(connection.scalars(select(tables.usage.c.job_id).where(tables.usage.c.open)))
 
     def settled(self, *jobs: str) -> Outcome:
         """What is known once the ledger knows from Slurm and the nodes that these and all other jobs ended."""

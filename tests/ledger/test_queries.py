@@ -41,12 +41,15 @@ def test_a_job_is_summed_over_nodes_devices_and_epochs(store: Store) -> None:
     )
 
     job = only_job(store)
+    with store.reading() as connection:
+        (detailed,) = queries.jobs_of(connection, ["run-1"], NOW)
 
-    assert ("running", ("gw0", "gw1"), ("GPU-0", "GPU-1", "GPU-9")) == (job.state, job.nodes, job.devices)
+    assert ("running", ("gw0", "gw1"), ()) == (job.state, job.nodes, job.devices)
+    assert (job.usage, ("GPU-0", "GPU-1", "GPU-9")) == (detailed.usage, detailed.devices)
     assert (400.0, 108_000.0, {"working": 360.0, "idle": 40.0}) == (
         job.usage.held_seconds, job.usage.joules, job.usage.state_seconds,
     )  # fmt: skip
-    assert job.usage == sum(job.by_device.values(), Usage())
+    assert job.usage == sum(detailed.by_device.values(), Usage())
     assert (T0, 115.0) == (job.started, job.wall_seconds)
 
 

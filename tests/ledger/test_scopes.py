@@ -76,3 +76,17 @@ def test_the_latest_campaign_is_the_jobs() -> None:
 def test_who_estimates_another_job_does_not_join_it_to_a_campaign() -> None:
     """Membership is the job's own word."""
     assert None is scopes.campaign_of([(key(1), entry("campaign=a for=job:run-2"))])
+
+
+def test_a_jobs_tags_are_those_of_its_own_declarations() -> None:
+    """Of each key the highest rank counts, then the latest; what is declared for a campaign is not the job's."""
+    said = [
+        (key(1), entry("tag=table:1 tag=seed:7", time=10.0)),
+        (key(2), entry("tag=table:2", time=20.0)),
+        (key(3), entry("tag=table:3 tag=data:c4", time=99.0, channel="environment")),
+        (key(4), entry("for=campaign:llama tag=table:4", time=50.0)),
+        (key(5), entry("not a declaration", time=60.0)),
+    ]
+
+    assert {"table": "2", "seed": "7", "data": "c4"} == scopes.tags_of(said) == scopes.tags_of(said[::-1])
+    assert {} == scopes.tags_of([])
