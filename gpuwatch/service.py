@@ -95,6 +95,28 @@ class PidLock:
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+def remove_stale_socket(path: Path, who: str) -> None:
+    """Remove the socket file of a process that is dead; anything else at the path is left alone.
+
+    `Locked` where another one (`who`: agent, process) serves it, `Unavailable` where it is no socket.
+    """
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise Unavailable(
+            f"socket {str(path)!r}: there is a file that is no socket; remove it or give another path"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:  # its queue is full: alive, and busy
+            pass
+    raise Locked(f"socket {str(path)!r}: another {who} serves it; stop that one or give another path")
+
+
 def one_line(text: str) -> str:
     """The text with control characters and line breaks shown as escapes."""
     return _CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)

@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from gpuwatch import service
 from gpuwatch.agent.messages import (
     TYPES,
     Declare,
@@ -31,7 +32,7 @@ from gpuwatch.agent.messages import (
     decode,
     parse,
 )
-from gpuwatch.errors import Forbidden, GpuwatchError, Locked, Rejected, Unavailable
+from gpuwatch.errors import Forbidden, GpuwatchError, Rejected, Unavailable
 from gpuwatch.jobs import proc
 
 LINE_BYTES = 64 * 1024
@@ -306,7 +307,7 @@ def _listen(path: Path) -> socket.socket:
         if not path.parent.exists():
             path.parent.mkdir(parents=True)
             path.parent.chmod(0o755)  # whatever the umask: jobs of all users must get at the socket
-        _remove_stale(path)
+        service.remove_stale_socket(path, "agent")
         listener.bind(str(path))
         path.chmod(0o666)  # everybody may speak; who it is, the kernel says
         listener.listen(CONNECTIONS)
@@ -319,25 +320,6 @@ def _listen(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove the socket file of an agent that is dead; anything else at the path is left alone."""
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise Unavailable(
-            f"socket {str(path)!r}: there is a file that is no socket; remove it or give another path"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-        except BlockingIOError:  # its queue is full: alive, and busy
-            pass
-    raise Locked(f"socket {str(path)!r}: another agent serves it; stop that one or give another path")
 
 
 def _outcome(refusal: GpuwatchError) -> str:

@@ -5,9 +5,8 @@ Everything that is written takes the connection, who says it, and `now`; whoever
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +30,7 @@ from gpuwatch.ledger.campaigns import (
     ref_of,
     standing_of,
 )
+from gpuwatch.ledger.coordinators import coordinators
 from gpuwatch.ledger.jobs import Job
 from gpuwatch.ledger.sql import among
 
@@ -178,35 +178,6 @@ def patterns_of(connection: Connection, campaign: str | None = None) -> tuple[Pa
 def actor_of(connection: Connection, person: Person, role: str = "self") -> Actor:
     """Somebody of a role with the accounts that the batch systems say are coordinated by him."""
     return Actor(person, role, coordinators(connection).get(person.user, frozenset()))  # type: ignore[arg-type]
-
-
-def coordinators(connection: Connection) -> Mapping[str, frozenset[tuple[str, str]]]:
-    """The accounts that each coordinator looks after, with their sub-accounts, as (cluster, account)."""
-    there = tables.grants.c
-    children: dict[tuple[str, str], set[str]] = defaultdict(set)
-    own: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    query = (
-        select(there.cluster, there.account, there.parent, there.coordinators).where(there.user == "").distinct()
-    )
-    for row in connection.execute(query):
-        if row.parent:
-            children[row.cluster, row.parent].add(row.account)
-        for name in json.loads(row.coordinators or "[]"):
-            own[name].add((row.cluster, row.account))
-    return {name: frozenset(_with_children(accounts, children)) for name, accounts in own.items()}
-
-
-def _with_children(
-    accounts: Iterable[tuple[str, str]], children: Mapping[tuple[str, str], Collection[str]]
-) -> set[tuple[str, str]]:
-    found: set[tuple[str, str]] = set()
-    left = list(accounts)
-    while left:
-        account = left.pop()
-        if account not in found:
-            found.add(account)
-            left.extend((account[0], child) for child in children.get(account, ()))
-    return found
 
 
 def rules_of(connection: Connection, jobs: Sequence[Job] | None = None) -> Rules:

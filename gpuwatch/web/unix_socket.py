@@ -6,7 +6,8 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from gpuwatch.errors import Locked, Unavailable
+from gpuwatch import service
+from gpuwatch.errors import Unavailable
 
 
 class UnixSocket:
@@ -23,7 +24,7 @@ class UnixSocket:
             if not self._path.parent.exists():
                 self._path.parent.mkdir(parents=True)
                 self._path.parent.chmod(0o755)  # whatever the umask: everybody must get at the socket
-            _remove_stale(self._path)
+            service.remove_stale_socket(self._path, "process")
             made.bind(str(self._path))
             self._path.chmod(0o666)
             self._made = _identity(self._path)
@@ -47,22 +48,3 @@ class UnixSocket:
 def _identity(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_ino, found.st_ctime_ns  # a number is soon used again
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove the socket of a process that is dead; anything else at the path is left alone."""
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise Unavailable(
-            f"socket {str(path)!r}: there is a file that is no socket; remove it or give another path"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-        except BlockingIOError:  # its queue is full: alive, and busy
-            pass
-    raise Locked(f"socket {str(path)!r}: another process serves it; stop that one or give another path")
