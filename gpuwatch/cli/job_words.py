@@ -87,16 +87,18 @@ def writing(ledger: str | None, config_file: Path | None) -> Iterator[tuple[Conn
     Whoever owns the ledger's file, and root, is its administrator: nothing keeps them from writing what they like.
     """
     from gpuwatch import config
-    from gpuwatch.cli.jobs import usual_ledger
+    from gpuwatch.cli.jobs import open_usual, usual_ledger
     from gpuwatch.ledger.campaign_store import actor_of
     from gpuwatch.ledger.campaigns import Person
-    from gpuwatch.ledger.store import open_store, open_to_read
+    from gpuwatch.ledger.store import open_store
 
-    url = ledger or usual_ledger(config.load(config_file))
+    settings = config.load(config_file)
+    url = ledger or usual_ledger(settings)
     role = _checked_role(url)
     # Accounting makes ledgers and brings them up to date; here one that is not is refused.
-    open_to_read(url).close()
-    store = open_store(url)
+    open_usual(ledger, config_file).close()
+    password_file = None if ledger else settings.accounting.ledger_password_file
+    store = open_store(url, cluster=settings.site.cluster, password_file=password_file)
     try:
         with store.writing() as connection:
             yield connection, actor_of(connection, Person(user_name(), os.getuid()), role)
