@@ -165,6 +165,19 @@ def pattern(
     )
 
 
+@campaign.command("log")
+def log(
+    name: NameArgument, ledger: LedgerOption = None, config_file: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Print everything that was said of a campaign after the fact: who, when, of which job, and why."""
+    from gpuwatch.cli.campaign_views import log_documents, log_lines
+    from gpuwatch.ledger import campaign_store
+
+    with opened(ledger, config_file) as connection:
+        said = campaign_store.log_of(connection, name)
+    _print_json(log_documents(said)) if as_json else print("\n".join(log_lines(said)))
+
+
 @campaign.command("list")
 def list_(ledger: LedgerOption = None, config_file: ConfigOption = None, as_json: JsonOption = False) -> None:
     """List campaigns with what they used."""

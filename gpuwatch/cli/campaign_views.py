@@ -10,7 +10,7 @@ from gpuwatch import hygiene
 from gpuwatch.accounting.amounts import amount, split
 from gpuwatch.cli.periods import columns
 from gpuwatch.ledger.campaign_document import pattern_document, possible_document
-from gpuwatch.ledger.campaigns import Pattern
+from gpuwatch.ledger.campaigns import Decision, Pattern, name_of
 from gpuwatch.ledger.jobs import Campaign, Job, used
 from gpuwatch.ledger.snapshots import Difference, Snapshot
 
@@ -21,6 +21,36 @@ _UNTAGGED = "(without)"
 _MEMBERS = ("JOB", "NAME", "USER", "STATE", "DEVICE-HOURS", "ENERGY", "RUNS", "BELONGS", "TAGS")
 
 Document = Mapping[str, Any]
+
+
+def log_documents(said: Sequence[Decision]) -> list[Document]:
+    """What was said, the oldest first, for JSON; without a job it was of all jobs of who said it."""
+    return [
+        {
+            "time": each.time,
+            "what": each.what,
+            "by": name_of(each.by),
+            "standing": each.standing or None,
+            "cluster": each.job.cluster if each.job else None,
+            "job_id": each.job.job_id if each.job else None,
+            "reason": each.reason or None,
+        }
+        for each in said
+    ]
+
+
+def log_lines(said: Sequence[Decision]) -> list[str]:
+    """The same for people."""
+    if not said:
+        return ["Nothing was said of it after the fact."]
+    lines = []
+    for each in said:
+        about = f"job {each.job.job_id} of {each.job.cluster}" if each.job else "all own jobs"
+        standing = f" as {each.standing}" if each.standing else ""
+        why = f": {each.reason}" if each.reason else ""
+        text = f"{_moment(each.time)} {name_of(each.by)}{standing}: {each.what} {about}{why}"
+        lines.append(hygiene.log(text))
+    return lines
 
 
 def list_documents(names: Sequence[str], found: Mapping[str, Campaign]) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from gpuwatch.hygiene import log
 EXTRA = "kubernetes"
 MAX_BYTES = 16 * 2**20
 MAX_DEVICES = 100_000
-_RETRY_SECONDS = 1.0
 
 # Field: number, message (None: a string), repeated. From kubelet/pkg/apis/podresources/v1/api.proto.
 _Field = tuple[int, str | None, bool]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gpuwatch.ledger.audience import EVERYTHING, Audience, Owner
+from gpuwatch.ledger.audience import EVERYTHING, Audience
 from gpuwatch.model import EMPTY
 
 Staff = Literal["", "support", "admin"]
@@ -68,21 +68,6 @@ def viewer_of(person: Person, groups: Collection[str], access: Access, told: Ite
     return Viewer(person.name, access.cluster, person.uid, staff, accounts, person.how)
 
 
-def may_read(viewer: Viewer, owner: Owner) -> bool:
-    """Whether he may read a job of that owner."""
-    return viewer.audience.admits(owner)
-
-
 def may_read_account(viewer: Viewer, cluster: str, account: str) -> bool:
     """Whether he may read an account's budget, with what each of its users used."""
     return bool(viewer.staff) or (cluster == viewer.cluster and account in viewer.accounts)
-
-
-def may_read_campaign(viewer: Viewer, owners: Iterable[Owner]) -> bool:
-    """Whether he may read anything of a campaign whose jobs have these owners: then just the jobs he may read."""
-    return any(may_read(viewer, owner) for owner in owners)
-
-
-def may_write(viewer: Viewer, owner: Owner) -> bool:
-    """Whether he may say something about a job, as that it belongs to a campaign: his own, or an admin any."""
-    return viewer.staff == "admin" or Audience(False, viewer.cluster, viewer.name, viewer.uid).owns(owner)

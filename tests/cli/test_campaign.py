@@ -272,3 +272,25 @@ def test_exit_codes_say_what_went_wrong(ledger: str) -> None:
         (("show", "llama"), 0),
     ):
         assert code == gpuwatch("campaign", *arguments, "--ledger", ledger).returncode
+
+
+def test_what_was_said_is_kept_with_who_and_why(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also what counts no more; hostile reasons stay on their line."""
+    commands.add("llama", ["2"], "mine after all", ledger=ledger)
+    commands.remove("llama", ["2"], "no\x1b[2J", ledger=ledger)
+    capsys.readouterr()
+
+    commands.log("llama", ledger=ledger)
+    lines = capsys.readouterr().out.splitlines()
+    commands.log("llama", ledger=ledger, as_json=True)
+    documents = json.loads(capsys.readouterr().out)
+    commands.log("nothing", ledger=ledger)
+
+    assert (
+        ["add", "remove"]
+        == [each["what"] for each in documents]
+        == [line.split(": ")[1].split()[0] for line in lines]
+    )
+    assert lines[0].endswith(f"{user_name()} as admin: add job 2 of default: mine after all")
+    assert "\x1b" not in lines[1]
+    assert "Nothing was said of it after the fact.\n" == capsys.readouterr().out
