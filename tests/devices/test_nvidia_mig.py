@@ -183,6 +183,8 @@ def test_a_slice_asks_little(fake: FakeNvml, seven: list[FakeSlice], connect: Co
     source = connect()
     device = by_uid(source)[seven[0].uuid]
     source.read(device, 0.0)
+    # The thread that listens for events has registered the devices once it waits.
+    assert wait_until(lambda: fake.calls("nvmlEventSetWait_v2") > 0)
     before = fake.all_calls
     ticks(1.0)
     source.read(device, 1.0)
