@@ -17,7 +17,7 @@ from typing import NamedTuple
 from gpuwatch.ledger.facts import Line
 from gpuwatch.ledger.jobs import Part
 from gpuwatch.ledger.periods import midnight
-from gpuwatch.ledger.records import cpu_seconds, devices_of, held_until
+from gpuwatch.ledger.records import devices_of, held_until
 from gpuwatch.model import Usage
 
 _DAY = 86_400.0
@@ -144,8 +144,16 @@ def _counts(day: int, previous: int | None) -> int:
     return 1 if (here.year, here.month) == (there.year, there.month) else 2
 
 
-def _span(part: Part, now: float) -> tuple[float, float] | None:
-    """From when to when an attempt is charged."""
+class _Span(NamedTuple):
+    """From when to when an attempt is charged; `brief` ended within the second of the clock that counts it."""
+
+    begins: float
+    ends: float
+    brief: bool
+
+
+def _span(part: Part, now: float) -> _Span | None:
+    """The time of an attempt; None where it had none."""
     record, lines = part.attempt.record, part.lines
     began, ends = record.facts.started if record is not None else None, None
     if record is not None and began is not None:
@@ -155,21 +163,21 @@ def _span(part: Part, now: float) -> tuple[float, float] | None:
     elif not lines:
         return None
     begins = float(min(line.started for line in lines)) if began is None else began
+    brief = ends is None or ends <= begins
     if ends is None or ends <= begins:
-        # Shorter than the clock that counts it.
         seen = max(line.last_seen for line in lines)
         ends = seen if seen > begins else begins + max(1.0, *(line.usage.held_seconds for line in lines))
-    return max(begins, ends - LONGEST_SECONDS), ends
+    return _Span(max(begins, ends - LONGEST_SECONDS), ends, brief)
 
 
 _Made = Callable[[int | None, int], Charge]
 
 
 def _by_day(
-    part: Part, user: str, span: tuple[float, float], curve: Sequence[Point], zone: tzinfo
+    part: Part, user: str, span: _Span, curve: Sequence[Point], zone: tzinfo
 ) -> Iterator[tuple[int, _Made]]:
     models = _models(part.lines)
-    days = days_between(*span, zone)
+    days = days_between(span.begins, span.ends, zone)
     last = len(days) - 1
     divided = _Divided(part, curve) if last else None
     for number, day in enumerate(days):
@@ -179,18 +187,19 @@ def _by_day(
 
 
 def _maker(
-    part: Part, user: str, span: tuple[float, float], day: _Day, model: str, usage: Usage | None, of_all: float,
-    share: float, with_cpus: bool,
+    part: Part, user: str, span: _Span, day: _Day, model: str, usage: Usage | None, of_all: float, share: float,
+    with_cpus: bool,
 ) -> _Made:  # fmt: skip
     attempt, record = part.attempt, part.attempt.record
     facts = record.facts if record is not None else None
-    seconds, whole = day.ends - day.begins, span[1] - span[0]
+    # By the batch system's word a brief attempt had no time; what agents saw of it is held all the same.
+    seconds = 0.0 if span.brief else day.ends - day.begins
     devices = devices_of(record) if record is not None else None
     allocated = None if devices is None else devices * seconds * of_all
     held = None if usage is None else usage.held_seconds * share
     joules = usage.joules * share if usage is not None and usage.energy_joules else None
     covered = None if usage is None else max(0.0, usage.held_seconds - usage.energy_unmeasured_seconds) * share
-    cpus = _cpus(part, seconds, whole) if with_cpus else None
+    cpus = facts.cpus * seconds if with_cpus and facts is not None and facts.cpus is not None else None
     charged = held if allocated is None else allocated
     final = facts.ended is not None if facts is not None else not any(line.open for line in part.lines)
     return lambda previous, counts: Charge(
@@ -199,13 +208,6 @@ def _maker(
         charged, allocated, held, cpus, joules, covered,
         min(day.ends, max((line.last_seen for line in part.lines), default=day.ends)),
     )  # fmt: skip
-
-
-def _cpus(part: Part, seconds: float, whole: float) -> float | None:
-    record = part.attempt.record
-    if record is None or record.facts.cpus is None or cpu_seconds(record, float("inf")) is None:
-        return None
-    return record.facts.cpus * seconds if whole > 0 else 0.0
 
 
 def _models(lines: Sequence[Line]) -> list[tuple[str, Usage | None, float]]:

@@ -75,6 +75,15 @@ def test_a_running_attempt_is_charged_until_it_was_last_seen_and_is_not_final() 
     assert (T0 + HOUR / 2, False) == (found.ends, found.final)
 
 
+def test_an_attempt_within_one_second_was_allocated_nothing() -> None:
+    """As the batch system counts it; what an agent saw of it is held, and its energy is not lost."""
+    (found,) = charged(part([line(T0, T0 + 0.5, 0.5)], record("7", ended=float(T0))))
+
+    assert (0.0, 0.0, 0.0, 0.5, 200.0) == (
+        found.charged_seconds, found.allocated_seconds, found.cpu_seconds, found.held_seconds, found.energy_joules,
+    )  # fmt: skip
+
+
 def test_a_job_over_midnight_is_divided_there() -> None:
     """What was allocated evenly, what was held evenly over the time in which it was seen."""
     its = record("7", started=MIDNIGHT - HOUR, ended=MIDNIGHT + 3 * HOUR)
