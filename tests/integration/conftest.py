@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.debian import Prometheus, binary
+from tests.integration.time_series import InfluxDB, VictoriaMetrics
 
 
 def _required(name: str) -> Path:
@@ -54,3 +55,19 @@ def prometheus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxDB]:
+    """A real InfluxDB 1.6 without a database."""
+    server = InfluxDB(_required("influxd"), tmp_path_factory.mktemp("influxdb"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def victoria_metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VictoriaMetrics]:
+    """A real VictoriaMetrics, empty."""
+    server = VictoriaMetrics(_required("victoria-metrics"), tmp_path_factory.mktemp("victoria-metrics"))
+    yield server
+    server.stop()

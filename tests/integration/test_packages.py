@@ -13,7 +13,10 @@ import pytest
 from tests.integration.debian import REPOSITORY
 
 TOOLS = ("sh", "sed", "grep", "sort", "find", "touch", "mkdir", "rm", "timeout", "id", "dirname", "tail", "chmod")
-WANTED = ["prometheus", "promtool", "systemd-analyze", "munged", "mariadbd", "postgres", "slurmd-wlm"]
+WANTED = [
+    "prometheus", "promtool", "influxd", "victoria-metrics", "systemd-analyze", "munged", "mariadbd", "postgres",
+    "slurmd-wlm",
+]  # fmt: skip
 
 
 @pytest.fixture
