@@ -137,6 +137,19 @@ def test_counter_wins_over_power_and_nothing_is_counted_twice():
     assert meter.devices[D].energy_joules == {"counter": pytest.approx(3000)}
 
 
+@pytest.mark.parametrize(("watched", "held"), [(True, 5.0), (False, 0.0)])
+def test_a_holder_that_changed_over_a_restart_is_charged_where_somebody_watched(watched, held):
+    """Who reads later what others recorded has missed nothing; an agent that was down has."""
+    first = run(Meter(), [(0, reading(0, 100), [holding(A)])])
+    second = Meter()
+    second.resume(first.rows, first.devices, first.state(), watched)
+    run(second, [(5, reading(5, 100), [holding(B)])])
+
+    assert second.rows[row(A)].held_seconds == held
+    assert second.devices[D].unattributed_seconds == 5.0 - held
+    assert_conserved(second)
+
+
 def test_counter_that_was_reset_counts_from_zero():
     """After a driver reload the counter says what was used since."""
     held = [holding(A)]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gpuwatch.agent.documents import of_document
 from gpuwatch.jobs.base import JobsReading, Run
 from gpuwatch.meter import Holding
+from gpuwatch.meter.documents import of_document
 from gpuwatch.model import Allocation, Declared, Estimate, JobKey, Progress, Reading, Scope
 
 LIMIT_WAITING = 10_000

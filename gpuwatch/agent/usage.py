@@ -6,39 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpuwatch.agent.registry import Said
+from gpuwatch.meter.documents import row_facts
 from gpuwatch.model import JobKey, JobRow
-
-
-def row_facts(row: JobRow, model: str) -> dict[str, Any]:
-    """A row of counters as the API sends it."""
-    usage = row.usage
-    return {
-        "seq": row.seq,
-        "job_id": row.key.job_id,
-        "started": row.key.started,
-        "uuid": row.key.device,
-        "model": model,
-        "open": row.open,
-        "last_seen": row.last_seen,
-        "share": row.share,
-        "basis": row.basis,
-        "held_seconds": usage.held_seconds,
-        "busy_seconds": usage.busy_seconds,
-        "memory_byte_seconds": usage.memory_byte_seconds,
-        "tensor_seconds": usage.tensor_seconds,
-        "energy_unmeasured_seconds": usage.energy_unmeasured_seconds,
-        "state_seconds": dict(usage.state_seconds),
-        "energy_joules": dict(usage.energy_joules),
-        "throttled_seconds": dict(usage.throttled_seconds),
-        "clock_cycles": usage.clock_cycles,
-        "clock_seconds": usage.clock_seconds,
-        "storage_wait_seconds": usage.storage_wait_seconds,
-        "link_bytes": dict(usage.link_bytes),
-        "errors": dict(usage.errors),
-        "energy_gap_seconds": usage.energy_gap_seconds,
-        "first_working": usage.first_working,
-        "last_in_state": dict(usage.last_in_state),
-    }
 
 
 def _progress_facts(job_id: str, key: JobKey | None, said: Said) -> dict[str, Any]:

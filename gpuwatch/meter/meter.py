@@ -238,13 +238,15 @@ class Meter:
         rows: Mapping[RowKey, Usage],
         devices: Mapping[str, DeviceUsage],
         meters: Mapping[str, DeviceMeter],
+        watched: bool = False,
     ) -> None:
         """Go on from saved totals; `meters` is empty where the time axis is a new one (the node was rebooted).
 
-        However short it was, nobody watched the time since they were saved.
+        However short it was, nobody watched the time since they were saved, unless it is `watched`: read later
+        from what others recorded of it.
         """
         self.rows, self.devices, self._meters = dict(rows), dict(devices), dict(meters)
-        self._unwatched = set(meters)
+        self._unwatched = set() if watched else set(meters)
 
 
 def _limit_of(reading: Reading | None, nature: Nature) -> float | None:
