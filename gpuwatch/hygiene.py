@@ -38,6 +38,11 @@ def label(text: str) -> str:
     return _clean(text, LABEL_LENGTH)
 
 
+def text(text: str, limit: int = TEXT_LENGTH) -> str:
+    """Safe as a string of InfluxDB: one line, NFC, at most `limit` characters."""
+    return _clean(text, limit)
+
+
 def html(text: str) -> str:
     """Safe in HTML, also between the quotes of an attribute; at most 1,000 characters before escaping."""
     return _html.escape(_clean(text, TEXT_LENGTH), quote=True)

@@ -52,6 +52,15 @@ def test_a_clean_label_stays_as_it_is(text: str) -> None:
     assert once == hygiene.label(once)
 
 
+@given(HOSTILE, st.integers(1, 2000))
+def test_a_string_is_one_line_of_any_length(text: str, limit: int) -> None:
+    """A declaration is longer than a label."""
+    cleaned = hygiene.text(text, limit)
+
+    assert len(cleaned) <= limit
+    assert len(cleaned.encode("utf-8").decode("utf-8").splitlines()) <= 1
+
+
 @given(st.text(st.characters(codec="ascii", min_codepoint=32, max_codepoint=126), max_size=128))
 def test_plain_text_is_not_touched(text: str) -> None:
     """What every real identifier looks like passes unchanged."""

@@ -18,10 +18,23 @@ from gpuwatch.agent.registry import Registry, claims
 from gpuwatch.agent.sampler import Clock, Sample, Sampler
 from gpuwatch.agent.saving import SAVE_SECONDS, Saving, Told
 from gpuwatch.agent.state import SEQ_RESERVE, Loaded, State, StateDirectory, boot_id
-from gpuwatch.agent.usage import row_facts, usage_document
+from gpuwatch.agent.usage import usage_document
 from gpuwatch.errors import Rejected, Unavailable
 from gpuwatch.meter import Meter, MeterSettings, Nature
-from gpuwatch.model import AgentHealth, Allocation, Device, JobKey, JobRow, Labels, Reading, RowKey, Site, Snapshot
+from gpuwatch.meter.documents import row_facts
+from gpuwatch.model import (
+    AgentHealth,
+    Allocation,
+    Device,
+    JobKey,
+    JobRow,
+    Labels,
+    Reading,
+    RowKey,
+    SinkHealth,
+    Site,
+    Snapshot,
+)
 from gpuwatch.service import ClockWatch
 from gpuwatch.sinks.base import Sink
 
@@ -66,6 +79,7 @@ class Agent:
         self.handle = self._intake.handle
         self._ended: dict[RowKey, JobRow] = {}
         self._closed: dict[RowKey, float] = {}
+        self._shown_seq = -1
         self._xids: dict[tuple[str, Labels], float] = {}
         self._natures: dict[str, Nature] = {}
         self._watch = DeviceWatch()
@@ -115,6 +129,11 @@ class Agent:
         for sink in self._sinks:
             sink.take(snapshot)
         return snapshot
+
+    def start(self) -> None:
+        """Begin what outputs do in threads of their own; before the first tick."""
+        for sink in self._sinks:
+            sink.start()
 
     def _watch_clock(self, now: float, wall: float) -> None:
         jump = self._clock_watch.jumped(now, wall)
@@ -186,13 +205,17 @@ class Agent:
             row = self._ended[key] = replace(row, open=False, seq=self._records.next_seq())
             self._records.keep("row", wall, row_facts(row, self._model(key.device)))
             self._meter.forget(key)
-        for key in [key for key, row in self._ended.items() if wall - row.last_seen > GRACE_SECONDS]:
+        for key in [key for key, row in self._ended.items() if self._is_past(row, wall)]:
             self._forget(key)
         while len(self._ended) > LIMIT_ENDED_ROWS:
             self._forget(next(iter(self._ended)))
 
     def _is_final(self, key: RowKey, now: float) -> bool:
         return self._meter.settled(key) or now - self._closed.setdefault(key, now) > SETTLE_SECONDS
+
+    def _is_past(self, row: JobRow, wall: float) -> bool:
+        # What ended while the agent was down may be old already; sinks have to see it once all the same.
+        return wall - row.last_seen > GRACE_SECONDS and row.seq <= self._shown_seq
 
     def _forget(self, key: RowKey) -> None:
         del self._ended[key]
@@ -228,6 +251,8 @@ class Agent:
             journal_dropped=dict(self._records.journal.dropped),
         )
         rows = {**self._ended, **self._closing, **self._rows}
+        told = self._may_be_told()
+        self._shown_seq = told.seq
         return Snapshot(
             self._site.cluster, self._site.node, wall, self._records.seq, self._state.epoch, self._state.boot_id,
             devices=sample.devices,
@@ -239,6 +264,10 @@ class Agent:
             host=sample.host,
             sources={name: each.value() for name, each in self._sampler.health.items()},
             agent=health,
+            saved=told.rows,
+            saved_seq=told.seq,
+            sinks={name: each for sink in self._sinks for name, each in sink.health().items()},
+            events=self._records.recent(),
         )  # fmt: skip
 
     @property
@@ -261,6 +290,10 @@ class Agent:
                 self._saving.last(self._current_state(self._clock.monotonic()))
             except Unavailable as exc:
                 log.error("%s", exc)
+            told, events = self._may_be_told(), self._records.recent()
+        if self.snapshot is not None:
+            for sink in self._sinks:
+                sink.take(replace(self.snapshot, saved=told.rows, saved_seq=told.seq, events=events))
         self._sampler.close()
         for sink in self._sinks:
             sink.close()
@@ -305,9 +338,14 @@ class Agent:
         if snapshot is None:
             return "starting"
         down = [f"{each.source} down: {each.message}" for each in snapshot.sources.values() if not each.up]
+        down += [f"{sink} down: {each.queued or 0:.0f} points wait" for sink, each in _sinks_down(snapshot)]
         lost = len(snapshot.devices) - len(snapshot.readings)
         parts = [f"{len(snapshot.readings)} devices", f"{len(self._registry.open)} jobs"]
         return "; ".join(parts + ([f"{lost} devices not answering"] if lost else []) + down)
+
+
+def _sinks_down(snapshot: Snapshot) -> list[tuple[str, SinkHealth]]:
+    return [(name, each) for name, each in sorted(snapshot.sinks.items()) if each.up is False]
 
 
 def nature_of(device: Device) -> Nature:

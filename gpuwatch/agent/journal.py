@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -177,6 +177,16 @@ class Journal:
     def entries(self, since: int, upto: int, limit: int | None = None) -> Iterator[Mapping[str, Any]]:
         """At most `limit` entries with numbers above `since` and up to `upto`, in order; also those in memory."""
         return islice(self._between(since, upto), limit)
+
+    def latest(self, most: int, seconds: float) -> Sequence[Mapping[str, Any]]:
+        """At most `most` entries: those that were written not more than `seconds` before the newest, in order."""
+        newest = list(self._entries)[-most:]
+        try:
+            found = list(self.entries(newest[0].seq - 1, newest[-1].seq)) if newest else []
+        except OSError as exc:
+            log.error("journal cannot be read path=%s reason=%s", self._path, exc.strerror)
+            return ()
+        return [each for each in found if found[-1].get("time", 0.0) - each.get("time", 0.0) <= seconds]
 
     def _between(self, since: int, upto: int) -> Iterator[Mapping[str, Any]]:
         wanted = [entry for entry in self._entries if since < entry.seq <= upto]

@@ -9,11 +9,14 @@ from typing import Any
 
 from gpuwatch.agent.journal import Journal
 from gpuwatch.agent.state import Abandoned
-from gpuwatch.agent.usage import row_facts
 from gpuwatch.errors import Unavailable
+from gpuwatch.meter.documents import row_facts
 from gpuwatch.model import RowKey
 
 log = logging.getLogger("gpuwatch.agent")
+
+AGAIN_SECONDS = 120.0
+LIMIT_AGAIN = 2000
 
 
 class Records:
@@ -25,6 +28,8 @@ class Records:
         self.urgent = False
         """Whether something was kept that the saved state must follow soon."""
         self.seq = max(seq, journal.last_seq)
+        # Whoever was told what a life noted last may have been killed together with it.
+        self._recent = list(journal.latest(LIMIT_AGAIN, AGAIN_SECONDS))
 
     def next_seq(self) -> int:
         """A number above all before it."""
@@ -35,7 +40,16 @@ class Records:
         """Put a `row`, `declaration` or `event` into the journal, with a number unless it has one."""
         self.urgent = True
         seq = facts.get("seq") or self.next_seq()
-        self.journal.append({"type": kind, "epoch": self.epoch, "time": wall, **facts, "seq": seq})
+        entry = {"type": kind, "epoch": self.epoch, "time": wall, **facts, "seq": seq}
+        self.journal.append(entry)
+        if kind != "row" or entry["epoch"] != self.epoch:
+            # A row of this epoch is in snapshots.
+            self._recent.append(entry)
+
+    def recent(self) -> tuple[Mapping[str, Any], ...]:
+        """What was declared and what happened since this was last asked for; at first that of a life before."""
+        recent, self._recent = tuple(self._recent), []
+        return recent
 
     def note(self, wall: float, kind: str, **facts: Any) -> None:
         """Something happened."""

@@ -88,6 +88,7 @@ class Node:
         return self._web.url
 
     def __enter__(self) -> Node:
+        self.agent.start()
         self._socket.start()
         self._web.start()
         return self

@@ -20,7 +20,8 @@ from gpuwatch.model.metric import (
     metrics_of,
     series_of,
 )
-from gpuwatch.model.snapshot import AgentHealth, Snapshot, SourceHealth
+from gpuwatch.model.probe import Probe
+from gpuwatch.model.snapshot import AgentHealth, SinkHealth, Snapshot, SourceHealth
 from gpuwatch.model.usage import (
     BASES,
     ERRORS,
@@ -59,11 +60,13 @@ __all__ = [
     "Labels",
     "Metric",
     "MetricField",
+    "Probe",
     "Process",
     "Progress",
     "Reading",
     "RowKey",
     "Scope",
+    "SinkHealth",
     "Site",
     "Snapshot",
     "SourceHealth",

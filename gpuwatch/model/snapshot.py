@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gpuwatch.model.devices import Device, Reading
 from gpuwatch.model.estimates import Declared
@@ -29,6 +30,42 @@ class SourceHealth:
         kind="counter",
     )
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkHealth:
+    """What became of what a sink was given: taken = delivered + queued + dropped, at every moment."""
+
+    up: bool | None = metric("gpuwatch_sink_up", "1 where the sink works.")
+    taken: float = metric(
+        "gpuwatch_sink_taken_total", "Series or points that the sink was given.", kind="counter", default=0.0
+    )
+    delivered: float = metric(
+        "gpuwatch_sink_delivered_total", "Series or points that the sink passed on.", kind="counter", default=0.0
+    )
+    dropped: Labelled = metric(
+        "gpuwatch_sink_dropped_total",
+        "Series or points that the sink left out, by reason.",
+        "reason",
+        kind="counter",
+    )
+    queued: float | None = metric("gpuwatch_sink_queued", "Points that wait to be delivered.")
+    queued_bytes: float | None = metric(
+        "gpuwatch_sink_queued_bytes", "Bytes on disk, or in memory, of the points that wait."
+    )
+    oldest_age_seconds: float | None = metric(
+        "gpuwatch_sink_oldest_age_seconds", "How long the oldest point that waits has done so."
+    )
+    failures: Labelled = metric(
+        "gpuwatch_sink_failures_total", "Requests of the sink that failed, by reason.", "reason", kind="counter"
+    )
+    spool_degraded: float | None = metric(
+        "gpuwatch_sink_spool_degraded",
+        "1 where points wait in memory alone, as the disk does not take them.",
+    )
+    server: Labelled = metric(
+        "gpuwatch_sink_server_info", "What the sink delivers to, always 1.", "flavor", "version"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +132,13 @@ class Snapshot:
     host: HostReading | None = None
     sources: Mapping[str, SourceHealth] = EMPTY
     agent: AgentHealth = field(default_factory=AgentHealth)
+    saved: tuple[JobRow, ...] = ()
+    """Rows as the disk has them, so that no crash takes it back; ended ones up to `saved_seq` are there too."""
+    saved_seq: int = -1
+    sinks: Mapping[str, SinkHealth] = EMPTY
+    events: tuple[Mapping[str, Any], ...] = ()
+    """Declarations and events since the snapshot before: as the usage API tells them, and their `type`.
+
+    The first of an agent's life also has what the life before it noted last, whose sinks may not have got it, and
+    rows of jobs that were over by then.
+    """

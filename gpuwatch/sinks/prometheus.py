@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 
@@ -11,14 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gpuwatch import __version__
 from gpuwatch.model import (
+    EMPTY,
     AgentHealth,
     DeviceUsage,
     Estimate,
     HostReading,
     JobKey,
     JobRow,
+    Labels,
     Metric,
+    Probe,
     Reading,
+    SinkHealth,
     Site,
     Snapshot,
     SourceHealth,
@@ -60,26 +64,14 @@ AGENT_INFO = Metric(
     "Which agent this is, always 1; nodename is the node as the batch system names it.",
     ("version", "cluster", "nodename", "epoch"),
 )
-SINK_TAKEN = Metric("gpuwatch_sink_taken_total", "Series or points that the sink was given.", ("sink",), "counter")
-SINK_DELIVERED = Metric(
-    "gpuwatch_sink_delivered_total", "Series or points that the sink passed on.", ("sink",), "counter"
-)
-SINK_DROPPED = Metric(
-    "gpuwatch_sink_dropped_total",
-    "Series or points that the sink left out, by reason.",
-    ("sink", "reason"),
-    "counter",
-)
-SINK_UP = Metric("gpuwatch_sink_up", "1 where the sink works.", ("sink",))
-SINK_METRICS = (SINK_TAKEN, SINK_DELIVERED, SINK_DROPPED, SINK_UP)
-
 DROP_REASONS = ("series_limit", "invalid", "duplicate")
 OWN_SERIES = 3 + len(DROP_REASONS)
+NAME = "prometheus"
 
 
 def catalogue() -> tuple[Metric, ...]:
     """Every metric that an agent exports, with all of its labels, in the order of the page."""
-    return (*_catalogue_of_snapshots(), *SINK_METRICS)
+    return (*_catalogue_of_snapshots(), *_SINKS)
 
 
 def _catalogue_of_snapshots() -> tuple[Metric, ...]:
@@ -106,6 +98,9 @@ def _identified(value_class: type, *identity: str) -> Iterator[Metric]:
         if value_class is DeviceUsage and not metric.labels:
             names = (*identity, "epoch")
         yield replace(metric, labels=names + metric.labels)
+
+
+_SINKS = tuple(_identified(SinkHealth, "sink"))
 
 
 def samples_of(value: object, *identity: str) -> Iterator[Sample]:
@@ -268,9 +263,12 @@ class PrometheusSink:
         self._rendered: tuple[Snapshot | None, bool] | None = None
         self._body = b""
         self._format = TextFormat(_catalogue_of_snapshots())
-        self._own_format = TextFormat(SINK_METRICS)
+        self._own_format = TextFormat(_SINKS)
         self._taken = self._delivered = 0
-        self._dropped = dict.fromkeys(DROP_REASONS, 0)
+        self._dropped: dict[Labels, float] = dict.fromkeys(DROP_REASONS, 0.0)
+
+    def start(self) -> None:
+        """Nothing has to be begun."""
 
     def take(self, snapshot: Snapshot) -> None:
         """Remember the newest snapshot; nothing is rendered until somebody asks."""
@@ -291,18 +289,27 @@ class PrometheusSink:
                 self._rendered = snapshot, fresh
             return self._body
 
+    def health(self) -> Mapping[str, SinkHealth]:
+        """Nothing beside what it renders itself: what a page left out is known once it is rendered."""
+        return EMPTY
+
     def close(self) -> None:
         """Nothing is held that needs it."""
 
+    def check(self, now: float) -> Sequence[Probe]:
+        """It delivers to whoever asks."""
+        return ()
+
     def _render(self, snapshot: Snapshot | None, fresh: bool) -> bytes:
         page = Page() if snapshot is None else self._page(snapshot, fresh)
-        own = self._own_format.write(self._own_samples())
-        return (page.text + own.text).encode()
+        sinks = self._own_format.write(self._sink_samples(EMPTY if snapshot is None else snapshot.sinks))
+        return (page.text + sinks.text).encode()
 
     def _page(self, snapshot: Snapshot, fresh: bool) -> Page:
         fixed = list(fixed_samples(snapshot, fresh))
         jobs = JobSeries(snapshot, fresh, self._settings.grace_seconds)
-        kept, offered = within_limit(fixed, jobs, self._settings.series_limit - OWN_SERIES)
+        others = sum(count_series(each) for each in snapshot.sinks.values())
+        kept, offered = within_limit(fixed, jobs, self._settings.series_limit - OWN_SERIES - others)
         page = self._format.write(kept)
         self._taken += offered
         self._delivered += page.series
@@ -311,10 +318,7 @@ class PrometheusSink:
             self._dropped[reason] += count
         return page
 
-    def _own_samples(self) -> Iterator[Sample]:
-        sink = ("prometheus",)
-        yield Sample(SINK_TAKEN.name, sink, (), self._taken)
-        yield Sample(SINK_DELIVERED.name, sink, (), self._delivered)
-        for reason, count in self._dropped.items():
-            yield Sample(SINK_DROPPED.name, sink, (reason,), count)
-        yield Sample(SINK_UP.name, sink, (), 1)
+    def _sink_samples(self, others: Mapping[str, SinkHealth]) -> Iterator[Sample]:
+        own = SinkHealth(True, self._taken, self._delivered, dict(self._dropped))
+        for name, health in sorted({**others, NAME: own}.items()):
+            yield from samples_of(health, name)

@@ -112,9 +112,17 @@ class Collected:
 
     def __init__(self) -> None:
         self.snapshots = []
+        self.started = 0
+        self.told = {}
+
+    def start(self):
+        self.started += 1
 
     def take(self, snapshot):
         self.snapshots.append(snapshot)
+
+    def health(self):
+        return self.told
 
     def close(self):
         return None

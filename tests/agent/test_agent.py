@@ -11,7 +11,7 @@ import pytest
 from gpuwatch.agent.messages import Declare, EndRun, Ping, ReportProgress, StartRun
 from gpuwatch.agent.socket import Peer
 from gpuwatch.errors import DeclarationError, Forbidden, Locked, Rejected, RestartRequired, Unavailable
-from gpuwatch.model import JobKey, RowKey, Usage
+from gpuwatch.model import JobKey, RowKey, SinkHealth, Usage
 from tests.agent.fakes import FakeNode, eventually
 
 PEER = Peer(pid=4242, pid_start=1, uid=1000, gid=1000)
@@ -272,6 +272,97 @@ def test_no_driver_is_said_in_the_source_and_the_agent_runs(node):
     assert (snapshot.sources["fake"].up, snapshot.sources["fake"].message) == (False, "driver is not loaded")
     assert snapshot.host.load1 == 0.5
     assert "fake down: driver is not loaded" in node.agent.status()
+
+
+def test_sinks_begin_and_are_shown_with_what_became_of_what_they_took(node):
+    """One that cannot deliver is in the status line; one of which nobody knows yet is not."""
+    node.agent.start()
+    node.sink.told = {"influxdb:a": SinkHealth(False, queued=12.0), "influxdb:b": SinkHealth()}
+    snapshot = node.tick()
+
+    assert 1 == node.sink.started
+    assert node.sink.told == snapshot.sinks
+    assert node.agent.status().endswith("; influxdb:a down: 12 points wait")
+
+
+def test_sinks_are_told_which_rows_a_crash_cannot_take_back(node):
+    """The same that the usage API tells at that moment; at the end all of them are."""
+    node.jobs.holders = {"fake:0": "42"}
+    node.tick(3)
+    told = node.agent.since(0)
+    snapshot = node.tick()
+    node.stop()
+
+    (row,), (at_end,) = snapshot.saved, node.sink.snapshots[-1].saved
+    assert [(row.usage.held_seconds, row.seq)] == [(each["held_seconds"], each["seq"]) for each in told["rows"]]
+    assert snapshot.saved_seq == told["seq"]
+    assert snapshot.rows[row.key].usage == at_end.usage != row.usage
+
+
+def test_what_was_said_is_in_one_snapshot(node):
+    """A sink that sees every snapshot hears of each declaration and event once, of rows it sees the counters."""
+    node.jobs.holders = {"fake:0": "42"}
+    node.tick(2)
+    node.jobs.pids = {4242: "42"}
+    node.agent.handle(PEER, Declare("device-hours=1"))
+    first, second = node.tick(), node.tick()
+    node.jobs.holders = {}
+    node.tick(3)
+
+    assert [("declaration", "42", "device-hours=1")] == [
+        (each["type"], each["job_id"], each["text"]) for each in first.events
+    ]
+    assert () == second.events
+    assert [] == [each for snapshot in node.sink.snapshots for each in snapshot.events if each["type"] == "row"]
+
+
+def test_what_was_said_after_the_last_tick_is_in_the_last_snapshot(node):
+    """A declaration that comes while the agent ends is in no snapshot but that."""
+    node.jobs.holders, node.jobs.pids = {"fake:0": "42"}, {4242: "42"}
+    node.tick(2)
+    node.agent.handle(PEER, Declare("device-hours=1"))
+    node.stop()
+
+    assert ["device-hours=1"] == [each["text"] for each in node.sink.snapshots[-1].events]
+
+
+def test_sinks_are_told_again_what_a_killed_life_noted_last(node):
+    """The kill came before it was in a sink's own keeping; what is two minutes older was long there."""
+    node.jobs.holders, node.jobs.pids = {"fake:0": "42"}, {4242: "42"}
+    node.tick(2)
+    node.agent.handle(PEER, Declare("device-hours=1"))
+    node.tick(200)
+    node.agent.handle(PEER, Declare("device-hours=2"))
+    node.jobs.holders = {}
+    node.tick(3)
+    row = node.agent.since(0)["rows"][0]
+    node.crash()
+    first, second = node.tick(), node.tick()
+
+    assert [("declaration", "device-hours=2"), ("row", None)] == [
+        (each["type"], each.get("text")) for each in first.events
+    ]
+    assert row.items() <= first.events[1].items()
+    assert () == second.events
+
+
+def test_sinks_see_a_job_that_ended_long_ago_while_the_agent_was_down(node):
+    """Its last counters come once, as saved; then it is forgotten."""
+    node.jobs.holders = {"fake:0": "42"}
+    node.tick(10)
+    node.jobs.holders = {}
+    node.clock.pass_(3600)
+    node.crash()
+    before = len(node.sink.snapshots)
+    last = node.tick(5)
+
+    ended = [
+        (row.open, row.usage.held_seconds)
+        for snapshot in node.sink.snapshots[before:]
+        for row in snapshot.rows.values()
+        if row.seq <= snapshot.saved_seq
+    ]
+    assert ([(False, node.agent.since(0)["rows"][0]["held_seconds"])], {}) == (ended, last.rows)
 
 
 @pytest.mark.parametrize("where", ["scan_error", "read_error"])

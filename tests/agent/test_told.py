@@ -129,11 +129,15 @@ def test_lost_newest_state_is_told_from_the_previous_one_and_goes_on_in_a_new_ep
     node.stop()
     (node.path / "state.json").write_bytes(bytes(1000))
     node.begin()
-    node.tick(8)
+    again = node.tick()
+    node.tick(7)
 
     told = node.held()
     assert {key[1:] for key in told} == {(job, started)}
     assert told[epoch, job, started] == 10
+    assert [(epoch, 10)] == [
+        (each["epoch"], each["held_seconds"]) for each in again.events if each["type"] == "row"
+    ]
     assert sorted(told.values()) == [5, 10]
     old, *_ = [row for row in node.agent.since(0)["rows"] if row.get("epoch") == epoch]
     assert (old["open"], old["model"]) == (False, "Fake 700W")
