@@ -180,3 +180,10 @@ def node(devices: int = 8, jobs: int = 8, *, seq: int = 1, time: float = NOW) ->
         rows={each.key: each for each in rows},
         declared={},
     )
+
+
+def saved(snapshot: Snapshot) -> Snapshot:
+    """The same, with all that it knows of jobs on the disk."""
+    rows = snapshot.rows.values()
+    open_rows = tuple(each for each in rows if each.open)
+    return replace(snapshot, saved=open_rows, saved_seq=max((each.seq for each in rows), default=-1))
