@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import attack, batch, beside, calls, ledger, node, soak
+from tests.benchmarks import attack, batch, beside, calls, influx_lines, influx_replay, ledger, node, soak, spool
 from tests.fake_nvml import FakeNvml
 
 
@@ -33,6 +33,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     if arguments.duration:
         figures |= {**node.measure(arguments.duration), **attack.measure(), **batch.measure(), **ledger.measure()}
+        figures |= {**influx_lines.measure(), **influx_replay.measure(), **spool.measure()}
     if arguments.soak:
         figures |= soak.measure(arguments.soak)
     print(json.dumps(figures))
