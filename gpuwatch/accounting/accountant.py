@@ -23,7 +23,7 @@ from gpuwatch.accounting.forecasts import forecasts_of
 from gpuwatch.accounting.shown import jobs_in, shown
 from gpuwatch.accounting.tariffs import SiteTariffs
 from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
-from gpuwatch.ledger import alert_store, charging, history, queries, writing
+from gpuwatch.ledger import alert_store, charging, history, queries, record_store, writing
 from gpuwatch.ledger.charging import Cost, JobId
 from gpuwatch.ledger.ledger import Posting
 from gpuwatch.ledger.marking import marked
@@ -32,7 +32,7 @@ from gpuwatch.ledger.queries import Current
 from gpuwatch.ledger.store import Store
 from gpuwatch.model import Alert, Forecast
 from gpuwatch.notifiers.base import Notifier
-from gpuwatch.usage.base import Delivery, UsageSource
+from gpuwatch.usage.base import Allocated, Asking, Delivery, Failure, Reached, UsageSource
 
 log = logging.getLogger("gpuwatch.accounting")
 
@@ -51,7 +51,6 @@ THIN_SECONDS = 600.0
 """How often history that has grown old is thinned."""
 
 Outcome = Literal["ok", "partial", "failed", "standby"]
-Marks = Mapping[str, tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,8 @@ class Collected:
     rows: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     notifications: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    figures: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """What sources know of themselves, by source and figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Accountant:
     def _pass(self, now: float) -> Report:
         collection = _Collection()
         asked = self._allocations.collect(now) if self._allocations is not None else Asked()
-        self._collect(collection)
+        self._collect(now, collection)
         if collection.unposted is not None:
             raise collection.unposted
         charged = charging.catch_up(self._store, self._cluster, self._tariffs.look(), now, PORTIONS)
@@ -146,22 +147,34 @@ class Accountant:
         with self._store.writing() as connection:
             history.thin(connection, self._cluster, now, self._history_bytes)
 
-    def _collect(self, collection: _Collection) -> None:
+    def _collect(self, now: float, collection: _Collection) -> None:
         with self._store.reading() as connection:
-            marks = writing.watermarks(connection, self._cluster)
+            asking = Asking(now, writing.watermarks(connection, self._cluster), self._allocated)
         for name, source in self._sources.items():
             try:
-                self._collect_from(name, source, marks, collection)
+                self._collect_from(name, source, asking, collection)
             except GpuwatchError as exc:
                 self._failed(name, str(exc), collection)
+            collection.figures |= {(name, what): value for what, value in source.figures().items()}
+        if collection.unposted is None and not self._stopping.is_set():
+            # What is not told of any more fails no more, and is in the log again when it does.
+            self._failing = {origin: told for origin, told in self._failing.items() if origin in collection.failed}
 
-    def _collect_from(self, name: str, source: UsageSource, marks: Marks, collection: _Collection) -> None:
+    def _allocated(self, since: float, until: float) -> Sequence[Allocated]:
+        with self._store.reading() as connection:
+            return record_store.allocated(connection, self._cluster, since, until)
+
+    def _collect_from(self, name: str, source: UsageSource, asking: Asking, collection: _Collection) -> None:
         batch: list[_Taken] = []
         try:
-            for found in source.collect(marks):
+            for found in source.collect(asking):
                 if self._stopping.is_set() or collection.unposted is not None:
                     return
-                if not isinstance(found, Delivery):
+                if isinstance(found, Reached):
+                    self._take(source, batch, collection)
+                    batch = []
+                    self._reach(found, collection)
+                elif isinstance(found, Failure):
                     self._failed(found.origin, found.message, collection)
                 elif (taken := self._read(name, found, collection)) is not None:
                     batch.append(taken)
@@ -171,9 +184,21 @@ class Accountant:
         finally:
             self._take(source, batch, collection)
 
+    def _reach(self, reached: Reached, collection: _Collection) -> None:
+        """Move a mark over what is posted; a source that failed goes on from where it was."""
+        collection.origins.add(reached.origin)
+        if collection.unposted is not None or reached.origin in collection.failed:
+            return
+        try:
+            with self._store.writing() as connection:
+                writing.reach(connection, self._cluster, reached)
+        except Unavailable as exc:
+            collection.unposted = exc
+        else:
+            self._answers_again(reached.origin)
+
     def _read(self, name: str, delivery: Delivery, collection: _Collection) -> _Taken | None:
-        # Posting what follows a delivery that was not posted would move the watermark over it.
-        if delivery.origin in collection.failed:
+        if _follows_a_failed(delivery, collection):
             return None
         collection.origins.add(delivery.origin)
         try:
@@ -209,10 +234,14 @@ class Accountant:
             self._taken(source, each, collection)
 
     def _take_one(self, source: UsageSource, taken: _Taken, collection: _Collection) -> None:
-        if taken.delivery.origin in collection.failed:
+        if collection.unposted is not None or _follows_a_failed(taken.delivery, collection):
             return
         try:
             self._post([taken])
+        except Unavailable as exc:
+            # Nor may the mark of a window be moved over it.
+            collection.unposted = exc
+            collection.failed.add(taken.delivery.origin)
         except GpuwatchError as exc:
             self._failed(taken.delivery.origin, str(exc), collection)
         else:
@@ -234,8 +263,11 @@ class Accountant:
             # It is posted; the agent keeps it a little longer, and the next pass acknowledges it.
             self._failed(delivery.origin, str(exc), collection)
         else:
-            if self._failing.pop(delivery.origin, None) is not None:
-                log.info("node reachable again origin=%s", _safe(delivery.origin))
+            self._answers_again(delivery.origin)
+
+    def _answers_again(self, origin: str) -> None:
+        if self._failing.pop(origin, None) is not None:
+            log.info("node reachable again origin=%s", _safe(origin))
 
     def _failed(self, origin: str, message: str, collection: _Collection) -> None:
         collection.origins.add(origin)
@@ -300,11 +332,22 @@ class _Collection:
         self.rows = 0
         self.rejected: Counter[str] = Counter()
         self.notifications: Counter[tuple[str, str]] = Counter()
+        self.figures: dict[tuple[str, str], float] = {}
 
     def collected(self) -> Collected:
         return Collected(
-            len(self.origins), len(self.failed), self.rows, dict(self.rejected), dict(self.notifications)
+            len(self.origins),
+            len(self.failed),
+            self.rows,
+            dict(self.rejected),
+            dict(self.notifications),
+            self.figures,
         )
+
+
+def _follows_a_failed(delivery: Delivery, collection: _Collection) -> bool:
+    """Posting it would move the watermark over a delivery that was not posted."""
+    return delivery.seq is not None and delivery.origin in collection.failed
 
 
 def _charged_to(current: Current) -> set[JobId]:

@@ -95,12 +95,15 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """A delivery as the ledger takes it; `rejected` counts what was not taken, by reason."""
+    """A delivery as the ledger takes it; `rejected` counts what was not taken, by reason.
+
+    `seq` is None where it moves no watermark.
+    """
 
     cluster: str
     node: str
     epoch: str
-    seq: int
+    seq: int | None
     now: float
     rows: int = 0
     measures: Mapping[RowId, Measures] = EMPTY

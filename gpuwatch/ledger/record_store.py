@@ -31,10 +31,18 @@ from gpuwatch.errors import Rejected
 from gpuwatch.ledger import tables
 from gpuwatch.ledger.ledger import LOWEST
 from gpuwatch.ledger.marking import mark
-from gpuwatch.ledger.records import accepted, accepted_grant, declared, facts_values, indices_text
+from gpuwatch.ledger.records import (
+    accepted,
+    accepted_grant,
+    allocated_on,
+    declared,
+    facts_values,
+    indices_text,
+)
 from gpuwatch.ledger.sql import Insert, among, chosen, inserting, run_many
 from gpuwatch.model import EMPTY
 from gpuwatch.schedulers.base import RUNNING, WAITING, Facts, Grant, Live, Record, RecordId
+from gpuwatch.usage.base import Allocated
 
 _AT_ONCE = 5000
 _KEY = ("job_id", "submitted", "cluster")
@@ -153,6 +161,17 @@ def located(connection: Connection) -> frozenset[str]:
     polled = select(there.job_id).where(there.ended.is_(None), there.indices.is_not(None), there.indices != "{}")
     held = select(tables.usage.c.job_id).where(tables.usage.c.open)
     return frozenset(connection.scalars(union(polled, held)))
+
+
+def allocated(connection: Connection, cluster: str, since: float, until: float) -> list[Allocated]:
+    """What batch systems allocated of which node in a time, Unix seconds."""
+    there = tables.records.c
+    # Nothing added, and one by one: else a database may go through all that ever began.
+    began = and_(there.cluster == cluster, there.started + 0.0 < until)
+    open_ones = records_where(connection, and_(began, there.ended.is_(None)))
+    ended = records_where(connection, and_(began, there.ended > since))
+    found = (each for record in (*open_ones, *ended) for each in allocated_on(record, until))
+    return [each for each in found if each.until > since or each.open]
 
 
 def records_where(connection: Connection, condition: ColumnElement[bool]) -> Iterator[Record]:

@@ -20,6 +20,7 @@ from gpuwatch.errors import DeclarationError, Rejected
 from gpuwatch.ledger.ledger import LOWEST
 from gpuwatch.model import EMPTY
 from gpuwatch.schedulers.base import RUNNING, WAITING, Facts, Grant, Live, Record, RecordId
+from gpuwatch.usage.base import Allocated
 
 REASONS = ("key", "not_finite", "range", "type", "unreadable")
 """Why a record or a grant is not taken; `unreadable` is what was no record at all."""
@@ -156,6 +157,21 @@ def held_until(record: Record, now: float) -> float | None:
         return None
     end = facts.ended if facts.ended is not None else facts.seen if facts.state in RUNNING else None
     return None if end is None else max(facts.started, min(end, now))
+
+
+def allocated_on(record: Record, now: float) -> list[Allocated]:
+    """What an attempt had of each of its nodes, as far as is known at `now`."""
+    until = held_until(record, now)
+    if until is None or record.facts.started is None:
+        return []
+    indices = record.live.indices if record.live else EMPTY
+    started, nodes, still = record.facts.started, record.facts.nodes, record.facts.ended is None
+    return [
+        Allocated(
+            record.key.job_id, node, started, until, indices.get(node), devices_of(record), len(nodes), still
+        )
+        for node in nodes
+    ]
 
 
 def held_seconds(record: Record, now: float) -> float:

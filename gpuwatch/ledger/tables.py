@@ -10,7 +10,7 @@ from gpuwatch.ledger.measures import MEASURES, NEEDED
 from gpuwatch.ledger.sql import TEXT, WHOLE, WORDS
 from gpuwatch.model import STATES
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -112,6 +112,8 @@ watermarks = _table(
     _key("origin"),
     Column("epoch", WORDS, nullable=False),
     Column("seq", WHOLE, nullable=False),
+    # What the source needs to go on from there.
+    Column("state", TEXT),
 )
 
 records = _table(

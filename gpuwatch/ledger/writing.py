@@ -39,6 +39,7 @@ from gpuwatch.ledger.measures import FIRST, MEASURES, Measures, merged
 from gpuwatch.ledger.posting import parsed
 from gpuwatch.ledger.sql import Insert, chosen, greatest, least, run_many
 from gpuwatch.model import Progress
+from gpuwatch.usage.base import Mark, Reached
 
 Row = Mapping[str, Any]
 
@@ -48,13 +49,6 @@ _ITS = tuple(f"its_{name}" for name in _KEY)
 _OPEN = 10
 
 
-class Watermark(NamedTuple):
-    """How far an origin has been read."""
-
-    epoch: str
-    seq: int
-
-
 class Posted(NamedTuple):
     """A posting and where it came from."""
 
@@ -62,11 +56,17 @@ class Posted(NamedTuple):
     origin: str
 
 
-def watermarks(connection: Connection, cluster: str) -> dict[str, tuple[str, int]]:
-    """How far each origin of a cluster has been read: origin → epoch, sequence number."""
+def watermarks(connection: Connection, cluster: str) -> dict[str, Mark]:
+    """How far each origin of a cluster has been read."""
     there = tables.watermarks.c
-    query = select(there.origin, there.epoch, there.seq).where(there.cluster == cluster)
-    return {row.origin: Watermark(row.epoch, row.seq) for row in connection.execute(query)}
+    query = select(there.origin, there.epoch, there.seq, there.state).where(there.cluster == cluster)
+    return {row.origin: Mark(row.epoch, row.seq, row.state) for row in connection.execute(query)}
+
+
+def reach(connection: Connection, cluster: str, reached: Reached) -> None:
+    """Move the watermark of an origin whose deliveries are all posted, in the caller's transaction."""
+    mark = {"cluster": cluster, "origin": reached.origin, **reached.mark._asdict()}
+    run_many(connection, _watermark, [mark])
 
 
 def post(connection: Connection, posting: Posting, origin: str) -> None:
@@ -85,7 +85,7 @@ def post_all(connection: Connection, posted: Sequence[Posted]) -> None:
         (_progress, [_with_facts(*item) for each in postings for item in each.progress.items()]),
         (_runs, [_with_facts(*item) for each in postings for item in each.runs.items()]),
         (_nodes, [_node(each) for each in postings]),
-        (_watermark, [_mark(each) for each in posted]),
+        (_watermark, [_mark(each) for each in posted if each.posting.seq is not None]),
     ):
         run_many(connection, statement, rows)
     mark(connection, _touched(postings))
@@ -117,6 +117,7 @@ def _mark(posted: Posted) -> Row:
     posting = posted.posting
     return {
         "cluster": posting.cluster, "origin": posted.origin, "epoch": posting.epoch, "seq": posting.seq,
+        "state": None,
     }  # fmt: skip
 
 
@@ -202,7 +203,7 @@ def _watermark(insert: Insert) -> Any:
     moved = or_(new.excluded.epoch != there.epoch, new.excluded.seq > there.seq)
     return new.on_conflict_do_update(
         index_elements=list(tables.watermarks.primary_key),
-        set_={"epoch": new.excluded.epoch, "seq": new.excluded.seq},
+        set_={name: new.excluded[name] for name in ("epoch", "seq", "state")},
         where=moved,
     )
 

@@ -7,24 +7,32 @@ from dataclasses import dataclass, field
 
 from gpuwatch.errors import GpuwatchError
 from gpuwatch.notifiers.base import Change
-from gpuwatch.usage.base import Delivery, Failure
+from gpuwatch.usage.base import Asking, Delivery, Failure, Mark, Reached
+
+Answer = Delivery | Reached | Failure
 
 
 @dataclass
 class FakeSource:
     """Gives `answers` at every pass and remembers the watermarks it was shown and what was acknowledged."""
 
-    answers: list[Delivery | Failure | GpuwatchError] = field(default_factory=list)
-    acknowledged: list[int] = field(default_factory=list)
-    marks: list[Mapping[str, tuple[str, int]]] = field(default_factory=list)
+    answers: list[Answer | GpuwatchError] = field(default_factory=list)
+    acknowledged: list[int | None] = field(default_factory=list)
+    marks: list[Mapping[str, Mark]] = field(default_factory=list)
     refuses: GpuwatchError | None = None
+    asked: list[Asking] = field(default_factory=list)
+    known: Mapping[str, float] = field(default_factory=dict)
 
-    def collect(self, watermarks: Mapping[str, tuple[str, int]]) -> Iterator[Delivery | Failure]:
-        self.marks.append(dict(watermarks))
+    def collect(self, asking: Asking) -> Iterator[Answer]:
+        self.asked.append(asking)
+        self.marks.append(dict(asking.marks))
         for answer in self.answers:
             if isinstance(answer, GpuwatchError):
                 raise answer
             yield answer
+
+    def figures(self) -> Mapping[str, float]:
+        return self.known
 
     def acknowledge(self, delivery: Delivery) -> None:
         if self.refuses is not None:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from threading import Event
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from gpuwatch.accounting.accountant import OUTBOX_SECONDS, Accountant, Report
 from gpuwatch.accounting.alerts import Policy
-from gpuwatch.errors import Rejected, Unavailable
-from gpuwatch.ledger import tables
+from gpuwatch.accounting.metrics import after, at_start
+from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
+from gpuwatch.ledger import record_store, tables
 from gpuwatch.ledger.store import Store, open_store
 from gpuwatch.model import Scope
-from gpuwatch.usage.base import Delivery, Failure
+from gpuwatch.schedulers.base import Live
+from gpuwatch.usage.base import Allocated, Delivery, Failure, Mark, Reached
 from tests.accounting.fakes import FakeNotifier, FakeSource
+from tests.ledger.batch import record
 from tests.ledger.deliveries import EPOCH, ORIGIN, T0, declared, delivery, progress, row
 
 NOW = T0 + 120.0
+FAILED = Failure("http://prometheus target gw0:9838", "has rows, and nobody says whose")
 POLICY = Policy(0.10, 0.0)
 
 
@@ -70,7 +76,7 @@ def test_the_watermark_is_shown_to_the_next_pass(store: Store) -> None:
     with closing(open_store(store.where)) as again:
         run(again, source)
 
-    assert [{ORIGIN: (EPOCH, 10)}] == source.marks
+    assert [{ORIGIN: Mark(EPOCH, 10)}] == source.marks
 
 
 def test_an_alert_survives_a_restart_and_is_told_once(store: Store) -> None:
@@ -123,6 +129,113 @@ def test_nothing_is_posted_over_a_delivery_that_was_not(store: Store) -> None:
     assert ([], 0, "partial") == (source.acknowledged, report.collected.rows, report.outcome)
     run(store, source)
     assert {} == source.marks[1]
+
+
+def window(*deliveries: Delivery, until: int = 60, state: str | None = None) -> list[Delivery | Reached | Failure]:
+    """What a source that reads windows of time gives for one."""
+    marked = Reached("http://prometheus", Mark("windows", until, state))
+    return [*(replace(each, seq=None, origin=f"http://prometheus {each.node}") for each in deliveries), marked]
+
+
+def test_a_window_is_marked_once_all_of_it_is_posted(store: Store) -> None:
+    """With what its source needs to go on, which the next pass is shown."""
+    source = FakeSource([*window(overrun(), delivery([row()], node="gw1"), state="{}")])
+
+    report = run(store, source)
+
+    assert ("ok", 2) == (report.outcome, report.collected.rows)
+    run(store, source)
+    assert [{}, {"http://prometheus": Mark("windows", 60, "{}")}] == source.marks
+
+
+def test_a_node_that_is_refused_does_not_hold_up_the_windows(store: Store) -> None:
+    """What can never be posted is no reason to read the same hour for ever; its next one is tried again."""
+    refused, following = delivery([row()], node="a\nb"), delivery([row()], node="a\nb", epoch="")
+    source = FakeSource(
+        [*window(refused, overrun()), *window(following, delivery([row()], node="gw1"), until=120)]
+    )
+
+    report = run(store, source)
+
+    assert ("partial", 2) == (report.outcome, report.collected.rows)
+    run(store, source)
+    assert {"http://prometheus": Mark("windows", 120)} == source.marks[1]
+
+
+def test_what_fails_again_is_in_the_log_again(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Once each time it begins: a target whose node is not known has no success of its own in between."""
+    source = FakeSource()
+    accountant = Accountant(store, {"fake": source}, {}, POLICY)
+    for answers in ([FAILED], [FAILED], [], [FAILED]):
+        source.answers = [*answers]
+        accountant.run_pass(NOW)
+
+    assert 2 == sum("cannot be read" in message for message in caplog.messages)
+
+
+class Faltering:
+    """A ledger in which writing fails as told, time after time."""
+
+    def __init__(self, store: Store, failures: Sequence[GpuwatchError]) -> None:
+        self._store = store
+        self._failures = list(failures)
+        self.reading = store.reading
+
+    @contextmanager
+    def writing(self) -> Iterator[Any]:
+        if self._failures:
+            raise self._failures.pop(0)
+        with self._store.writing() as connection:
+            yield connection
+
+
+def test_a_ledger_that_fails_after_it_refused_moves_no_mark(store: Store) -> None:
+    """Of those that are posted one by one, since one of them was refused, the others must not be lost."""
+    refused, down = Rejected("a value cannot be stored"), Unavailable("connection lost")
+    source = FakeSource(window(overrun(), delivery([row()], node="gw1")))
+    faltering: Any = Faltering(store, [refused, down])
+
+    with pytest.raises(Unavailable, match="connection lost"):
+        run(faltering, source)
+
+    report = run(store, source)
+    assert ({}, 2) == (source.marks[1], report.collected.rows)
+
+
+def test_a_source_that_failed_is_read_from_where_it_was(store: Store) -> None:
+    """A window after one that could not be read does not move the mark."""
+    source = FakeSource([Failure("http://prometheus", "timed out"), *window(overrun())])
+
+    run(store, source)
+
+    run(store, source)
+    assert {} == source.marks[1]
+
+
+def test_a_pass_tells_sources_what_was_allocated_and_when_it_is(store: Store) -> None:
+    """For those that see devices and do not know whose they are."""
+    with store.writing() as connection:
+        record_store.post_records(connection, [
+            record("7", Live(T0, devices=2.0, indices={"gw0": (0, 1)}), started=T0, ended=None, seen=NOW,
+                   state="RUNNING", nodes=("gw0",), devices=2.0),
+            record("8", started=T0 - 500.0, ended=T0 - 400.0, state="COMPLETED", nodes=("gw0",), devices=1.0),
+        ])  # fmt: skip
+    source = FakeSource()
+
+    run(store, source)
+
+    (asking,) = source.asked
+    held = Allocated("7", "gw0", T0, NOW, (0, 1), 2.0, 1, True)
+    assert (NOW, [held]) == (asking.now, list(asking.allocated(T0 - 60.0, NOW)))
+
+
+def test_what_a_source_knows_of_itself_is_exported(store: Store) -> None:
+    """Devices that it saw, and how much of their time is nobody's as far as it knows."""
+    source = FakeSource(known={"devices": 8.0, "unattributed_ratio": 0.25})
+
+    health = after(at_start(), run(store, source))
+
+    assert ({"fake": 8.0}, {"fake": 0.25}) == (health.usage_devices, health.usage_unattributed_ratio)
 
 
 def test_what_cannot_be_acknowledged_is_posted_all_the_same(store: Store) -> None:

@@ -7,7 +7,7 @@ change and whose a job is changes none of its figures, so that each copy is what
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from gpuwatch.ledger.ledger import Posting
 from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.store import Store
 from gpuwatch.schedulers.base import Facts, Live, Record, RecordId
-from gpuwatch.usage.base import Delivery, Failure
+from gpuwatch.usage.base import Asking, Delivery, Failure
 from tests.benchmarks.batch import ACCOUNTS, JOBS, NODES, NOW, USERS
 
 CLUSTER = "bench"
@@ -246,9 +246,13 @@ class Source:
 
     turn = 1
 
-    def collect(self, _watermarks: Mapping[str, tuple[str, int]]) -> Iterator[Delivery | Failure]:
+    def collect(self, _asking: Asking) -> Iterator[Delivery | Failure]:
         """All nodes, one after the other."""
         return iter(deliveries(self.turn))
+
+    def figures(self) -> dict[str, float]:
+        """None."""
+        return {}
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Nobody forgets anything."""

@@ -34,7 +34,7 @@ def read() -> dict[str, float]:
     """Read them all some times, as accounting does."""
     from gpuwatch.model import Site
     from gpuwatch.usage.agents import AgentsUsage
-    from gpuwatch.usage.base import Delivery
+    from gpuwatch.usage.base import Asking, Delivery
 
     serving = subprocess.Popen(
         [sys.executable, "-m", "tests.benchmarks.many_agents", "serve"], stdout=subprocess.PIPE, text=True
@@ -46,7 +46,7 @@ def read() -> dict[str, float]:
         took, used = [], []
         for _ in range(READINGS):
             began, before = time.perf_counter(), time.process_time()
-            rows = sum(len(each.rows) for each in source.collect({}) if isinstance(each, Delivery))
+            rows = sum(len(each.rows) for each in source.collect(Asking(0.0)) if isinstance(each, Delivery))
             took.append(time.perf_counter() - began)
             used.append(time.process_time() - before)
             if rows != 64 * AGENTS:

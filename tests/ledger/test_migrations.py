@@ -14,9 +14,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select
 
 from gpuwatch.errors import Unavailable
-from gpuwatch.ledger import schema, tables
+from gpuwatch.ledger import schema, tables, writing
 from gpuwatch.ledger.store import Store, open_store, open_to_read
 from gpuwatch.ledger.store_sqlite import engine
+from gpuwatch.usage.base import Mark
 from tests.ledger.fixtures import ON_POSTGRES
 from tests.ledger.postgres import Postgres
 
@@ -120,7 +121,7 @@ def test_what_did_not_know_of_clusters_is_that_of_its_nodes(tmp_path: Path, vers
     with closing(open_store(str(made(tmp_path / "ledger.db", version)), cluster="other")) as store:
         kept = everything(store)
 
-    assert [("hydra", "http://gw0:9838", "bb", 17)] == kept["watermarks"]
+    assert [("hydra", "http://gw0:9838", "bb", 17, None)] == kept["watermarks"]
     assert [("hydra", "exceeded", "job", "run-1", "energy", *ALERT)] == kept["alerts"]
     assert [(1, "hydra"), (2, "hydra")] == [each[:2] for each in kept["alert_changes"]]
     assert [(2, "log", 61.0)] == kept["outbox"]
@@ -134,7 +135,7 @@ def test_where_nodes_are_of_several_clusters_the_configured_one_has_it(tmp_path:
     with closing(open_store(str(path), cluster="medusa")) as store:
         kept = everything(store)
 
-    assert [("medusa", "http://gw0:9838", "bb", 17)] == kept["watermarks"]
+    assert [("medusa", "http://gw0:9838", "bb", 17, None)] == kept["watermarks"]
     assert ["hydra", "medusa"] == [cluster for cluster, _ in kept["clusters"]]
 
 
@@ -173,6 +174,23 @@ def test_the_scripts_alone_make_what_the_code_has(
         schema.migrate(connection, 0, "hydra")
 
         assert [] == differences(connection)
+
+
+def test_marks_of_schema_3_are_kept_without_a_state(tmp_path: Path) -> None:
+    """Who read only agents goes on from where it was."""
+    path = tmp_path / "ledger.db"
+    open_store(str(path)).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE watermarks DROP COLUMN state")
+        database.execute("INSERT INTO watermarks VALUES ('hydra', 'http://gw0:9838', 'bb', 17)")
+        database.execute("UPDATE schema_version SET version = 3")
+        database.execute("UPDATE alembic_version SET version_num = '0003'")
+        database.commit()
+
+    with closing(open_store(str(path))) as store, store.reading() as connection:
+        found = writing.watermarks(connection, "hydra"), differences(connection)
+
+    assert ({"http://gw0:9838": Mark("bb", 17)}, []) == found
 
 
 @EARLIER

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from gpuwatch.ledger import tables
 from gpuwatch.ledger.record_store import (
     Posted,
+    allocated,
     grants_where,
     open_since,
     post_grants,
@@ -24,7 +28,7 @@ from gpuwatch.ledger.record_store import (
     until_of,
 )
 from gpuwatch.ledger.records import accepted, merge_record
-from gpuwatch.ledger.store import Store
+from gpuwatch.ledger.store import Store, open_store
 from gpuwatch.schedulers.base import Grant, Live, Record, RecordId
 from tests.ledger.batch import HOUR, T0, pending, record, records, running
 
@@ -195,3 +199,22 @@ def test_remembering_what_was_posted_changes_nothing(store: Store, polls: list[l
             model[each.key] = merge_record(model[each.key], each) if each.key in model else each
 
     assert model == in_ledger(store, cluster)
+
+
+def test_what_was_allocated_is_found_without_history(tmp_path: Path) -> None:
+    """Each window of usage asks for it: of a year of jobs those that ended since or did not."""
+    asked = []
+    with closing(open_store(f"sqlite:///{tmp_path / 'ledger.db'}", cluster="default")) as store:
+        post(
+            store,
+            [running("1"), record("2", started=T0, ended=T0 + 50.0), record("3", started=T0, ended=T0 + 9.0)],
+        )
+        with store.reading() as connection:
+            event.listen(connection, "before_cursor_execute", lambda *told: asked.append(told[2:4]))
+            found = allocated(connection, "default", T0 + 10.0, T0 + 60.0)
+            plans = [
+                connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all() for text, values in [*asked]
+            ]
+
+    assert {"1", "2"} == {each.job_id for each in found}
+    assert [True, True] == ["records_ended" in str(plan) for plan in plans], plans

@@ -26,7 +26,7 @@ from gpuwatch.ledger.measures import MEASURES
 from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.store import Store, open_store, open_to_read, path_of
 from gpuwatch.model import Progress
-from gpuwatch.usage.base import Delivery
+from gpuwatch.usage.base import Delivery, Mark, Reached
 from tests.ledger.deliveries import ORIGIN, T0, declared, delivery, progress, row
 from tests.ledger.lives import streams
 
@@ -109,6 +109,24 @@ def test_a_posting_and_its_watermark_are_one(store: Store) -> None:
     assert Book() == book_in(store, "default")
 
 
+def test_source_goes_on_from_the_state_that_it_left_with_its_mark(store: Store) -> None:
+    """What reached further is kept with its state; what reached less far changes nothing."""
+    for seq, state in ((10, "ten"), (7, "seven")):
+        with store.writing() as connection:
+            writing.reach(connection, "default", Reached("http://prometheus", Mark("aa", seq, state)))
+
+    with store.reading() as connection:
+        assert {"http://prometheus": Mark("aa", 10, "ten")} == writing.watermarks(connection, "default")
+
+
+def test_delivery_without_a_number_moves_no_watermark(store: Store) -> None:
+    """Its rows are posted all the same."""
+    post(store, [delivery(seq=None)])
+
+    with store.reading() as connection:
+        assert {} == writing.watermarks(connection, "default")
+
+
 def test_watermarks_move_forward_within_an_epoch(store: Store) -> None:
     """A late delivery does not move it back; a new epoch begins where it begins."""
     marks = []
@@ -117,7 +135,7 @@ def test_watermarks_move_forward_within_an_epoch(store: Store) -> None:
         with store.reading() as connection:
             marks.append(writing.watermarks(connection, "default")[ORIGIN])
 
-    assert [("aa", 10), ("aa", 10), ("bb", 3)] == marks
+    assert [Mark("aa", 10), Mark("aa", 10), Mark("bb", 3)] == marks
 
 
 def test_the_ledger_outlives_the_process(store: Store) -> None:

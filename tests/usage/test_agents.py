@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from gpuwatch.errors import Unavailable
 from gpuwatch.model import Site
-from gpuwatch.usage import agents
+from gpuwatch.usage import agents, http
 from gpuwatch.usage.agents import AgentsUsage
-from gpuwatch.usage.base import Delivery, Failure
+from gpuwatch.usage.base import Asking, Delivery, Failure
 from tests.usage.fake_agent import Answer, FakeAgent, document, packed
 
 EPOCH = "0123456789ab"
@@ -34,7 +34,7 @@ def source(*fakes: FakeAgent | str, **settings: Any) -> AgentsUsage:
 def collect(
     *fakes: FakeAgent | str, marks: Mapping[str, tuple[str, int]] | None = None, **settings: Any
 ) -> list[Delivery | Failure]:
-    return list(source(*fakes, **settings).collect(marks or {}))
+    return list(source(*fakes, **settings).collect(Asking(0.0, marks or {})))
 
 
 def failure(answer: Answer, **settings: Any) -> str:
@@ -165,9 +165,9 @@ def test_a_redirect_is_not_followed() -> None:
 
 def test_a_body_that_unpacks_to_too_much_is_a_failure() -> None:
     """A few kilobytes of gzip can be gigabytes of JSON."""
-    bomb = gzip.compress(b" " * (agents.MAX_BYTES + 1), 1)
+    bomb = gzip.compress(b" " * (http.MAX_BYTES + 1), 1)
 
-    assert f"answered more than {agents.MAX_BYTES} bytes" == failure(
+    assert f"answered more than {http.MAX_BYTES} bytes" == failure(
         (200, {"content-encoding": "gzip"}, bomb), timeout=20
     )
 
@@ -213,7 +213,7 @@ def test_the_token_is_read_at_every_request(tmp_path: Path) -> None:
         reader = source(agent, token_file=token)
         for secret in ("one\n", "two"):
             token.write_text(secret)
-            list(reader.collect({}))
+            list(reader.collect(Asking(0.0)))
 
     assert ["Bearer one", "Bearer two"] == agent.authorizations
 

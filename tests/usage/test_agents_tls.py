@@ -16,7 +16,7 @@ from gpuwatch.errors import ConfigurationError
 from gpuwatch.model import Site
 from gpuwatch.settings import Settings
 from gpuwatch.usage.agents import AgentsUsage
-from gpuwatch.usage.base import Delivery, Failure
+from gpuwatch.usage.base import Asking, Delivery, Failure
 from tests.usage.fake_agent import FakeAgent, document, packed
 
 
@@ -57,7 +57,7 @@ def source(fake: FakeAgent, **settings: Any) -> AgentsUsage:
 
 def failure(reading: AgentsUsage) -> str:
     """Why the one agent cannot be read."""
-    (found,) = reading.collect({})
+    (found,) = reading.collect(Asking(0.0))
     assert isinstance(found, Failure)
     return found.message
 
@@ -66,7 +66,7 @@ def test_an_agent_of_a_trusted_authority_is_read_and_acknowledged(tmp_path: Path
     """The site's own authority is enough."""
     with agent(authority) as fake:
         reading = source(fake, ca_file=trusting(tmp_path, authority))
-        (found,) = reading.collect({})
+        (found,) = reading.collect(Asking(0.0))
         assert isinstance(found, Delivery)
         reading.acknowledge(found)
 
@@ -87,7 +87,7 @@ def test_a_client_certificate_is_shown(tmp_path: Path, authority: trustme.CA) ->
     with agent(authority, mutual=True) as fake:
         trust = trusting(tmp_path, authority)
         without = failure(source(fake, ca_file=trust))
-        (found,) = source(fake, ca_file=trust, **client(tmp_path, authority)).collect({})
+        (found,) = source(fake, ca_file=trust, **client(tmp_path, authority)).collect(Asking(0.0))
 
     assert without
     assert isinstance(found, Delivery)
@@ -99,7 +99,7 @@ def test_certificates_are_read_anew_for_each_pass(tmp_path: Path, authority: tru
         reading = source(fake, ca_file=trusting(tmp_path, trustme.CA()))
         before = failure(reading)
         trusting(tmp_path, authority)
-        (found,) = reading.collect({})
+        (found,) = reading.collect(Asking(0.0))
 
     assert "CERTIFICATE_VERIFY_FAILED" in before
     assert isinstance(found, Delivery)
@@ -112,7 +112,7 @@ def test_a_user_is_shown_with_the_password_that_is_in_the_file_now(tmp_path: Pat
         reading = source(fake, username="accounting", password_file=password)
         for text in ("first\n", "zwölf"):
             password.write_text(text, encoding="utf-8")
-            list(reading.collect({}))
+            list(reading.collect(Asking(0.0)))
 
     shown = [base64.b64decode(str(each).removeprefix("Basic ")).decode() for each in fake.authorizations]
     assert ["accounting:first", "accounting:zwölf"] == shown

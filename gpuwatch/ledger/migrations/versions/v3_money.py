@@ -92,9 +92,8 @@ def _cluster(connection: Connection) -> str:
 def _copy(connection: Connection, old: Table, new: Table, cluster: str) -> None:
     there = [column.name for column in new.c if column.name in old.c]
     added = [column.name for column in new.c if column.name not in old.c]
-    if set(added) - {"cluster"}:
-        raise RuntimeError(f"{new.name}: nothing to fill {added} with")
-    rows = select(*(old.c[name] for name in there), *(literal(cluster) for _ in added))
+    fillers: dict[str, Any] = {"cluster": literal(cluster), "state": null()}
+    rows = select(*(old.c[name] for name in there), *(fillers[name] for name in added))
     connection.execute(new.insert().from_select([*there, *added], rows))
 
 
