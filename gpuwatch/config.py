@@ -25,13 +25,13 @@ COMMAND_LINE = "command line"
 
 # Where the configuration lists the plugins of a room that are used.
 _CHOSEN = {
-    "devices": ("agent", "devices"),
-    "host": ("agent", "host"),
-    "jobs": ("agent", "jobs"),
-    "sinks": ("agent", "sinks"),
-    "schedulers": ("accounting", "schedulers"),
-    "usage": ("accounting", "usage"),
-    "notifiers": ("accounting", "notifiers"),
+    "devices": (("agent", "devices"),),
+    "host": (("agent", "host"),),
+    "jobs": (("agent", "jobs"),),
+    "sinks": (("agent", "sinks"), ("accounting", "sinks")),
+    "schedulers": (("accounting", "schedulers"),),
+    "usage": (("accounting", "usage"),),
+    "notifiers": (("accounting", "notifiers"),),
 }
 
 
@@ -194,7 +194,7 @@ def _dotted(loc: tuple[str, ...]) -> str:
 def _shown(loc: tuple[str, ...], value: Any) -> str:
     if re.search("password|secret|token|ledger", loc[-1] if loc else "", re.IGNORECASE):
         return "its value (not shown)"
-    text = repr(value)
+    text = re.sub("//[^/@]*@", "//…@", repr(value))
     return text if len(text) <= 80 else text[:79] + "…"
 
 
@@ -252,20 +252,21 @@ def _plugin_mistakes(values: Mapping[str, Any], origins: Origins, rooms: Sequenc
         tables = values.get(room, {})
         tables = tables if isinstance(tables, dict) else {}
         chosen = _chosen(values, room)
-        for path in [*((room, name) for name in tables), *((*_CHOSEN[room], name) for name in chosen)]:
+        for path in [*((room, name) for name in tables), *chosen]:
             if path[-1] not in installed:
                 there = ", ".join(sorted(installed)) or "none"
                 where = f"{_origin(path, origins)}: {_dotted(path if path[0] == room else path[:-1])}"
                 yield f"{where}: no plugin {path[-1]!r}{_meant(path[-1], [*installed])}; there is: {there}"
-        for name in sorted({*tables, *chosen} & installed.keys()):
+        for name in sorted({*tables, *(path[-1] for path in chosen)} & installed.keys()):
             yield from _table_mistakes(room, name, tables.get(name, {}), origins)
 
 
-def _chosen(values: Mapping[str, Any], room: str) -> list[str]:
-    """The plugins of a room that are listed as used; nothing where the list itself is wrong."""
-    if room not in _CHOSEN:
-        return []
-    table, key = _CHOSEN[room]
+def _chosen(values: Mapping[str, Any], room: str) -> list[tuple[str, str, str]]:
+    """The plugins of a room that are listed as used, behind where; nothing where the list itself is wrong."""
+    return [(table, key, name) for table, key in _CHOSEN.get(room, ()) for name in _listed(values, table, key)]
+
+
+def _listed(values: Mapping[str, Any], table: str, key: str) -> list[str]:
     default = getattr(getattr(Settings(), table), key)
     section = values.get(table, {})
     listed = section.get(key, default) if isinstance(section, dict) else default

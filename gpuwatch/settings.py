@@ -214,6 +214,13 @@ class AccountingSettings(_Table):
         default=(), description="batch systems to ask what they allocated: slurm, kubernetes"
     )
     notifiers: Names = Field(default=("log",), description="who is told of alerts")
+    sinks: Names = Field(
+        default=(), description="outputs of what is forecast, with the tables that the agent's have: influxdb"
+    )
+    spool_directory: FilePath = Field(
+        default=Path("/var/lib/gpuwatch-accounting/spool"),
+        description="where what accounting pushes waits, in place of the table's own `spool_directory`",
+    )
     history_bytes: float = Field(
         default=10 * 2.0**30, ge=0, description="limit of the history minute by minute; by the day all is kept"
     )

@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -27,7 +27,8 @@ SAMPLE = ROOT / "deploy" / "gpuwatch.toml"
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
 # What has no default to show, or one that differs from node to node.
-WITHOUT_DEFAULT = {"site.node", "devices.replay.file"}
+WITHOUT_DEFAULT = {"site.node", "devices.replay.file", "sinks.influxdb.servers"}
+SERVERS = "sinks.influxdb.servers"
 
 
 def write(path: Path, text: str) -> Path:
@@ -416,6 +417,8 @@ def test_sample_shows_every_key_with_its_default() -> None:
     """Uncommented it says the defaults; a key whose default is unset has an example."""
     shown = flat(tomllib.loads(uncommented(SAMPLE.read_text(encoding="utf-8"))))
     shown = {key: value for key, value in shown.items() if not key.startswith("meter.models.")}
+    shown |= dict.fromkeys([SERVERS for key in shown if key.startswith(f"{SERVERS}.")])
+    shown = {key: value for key, value in shown.items() if not key.startswith(f"{SERVERS}.")}
     keys = all_keys()
 
     assert sorted(keys) == sorted(shown)
@@ -442,10 +445,14 @@ def test_page_has_every_key_with_its_default() -> None:
     """Generated-like: a key that is added, removed or changes its default changes the page."""
     rows = documented()
     keys = all_keys() | {f"meter.models.NAME.{name}": None for name in Settings().meter.rule()}
+    servers = plugins.load("sinks", "influxdb").Settings.model_fields["servers"].annotation
+    keys |= dict(keys_of(get_args(servers)[1], f"{SERVERS}.NAME."))
 
     assert sorted(keys) == sorted(rows)
     for key, default in keys.items():
-        if key not in WITHOUT_DEFAULT:
+        if default == "required":
+            assert (key, "required") == (key, rows[key].split(" | ")[0])
+        elif key not in WITHOUT_DEFAULT:
             shown = "unset" if default is None else f"`{json.dumps(plain(default))}`".replace("|", "\\|")
             assert (key, shown) == (key, rows[key].split(" | ")[0])
 

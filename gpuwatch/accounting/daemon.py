@@ -27,6 +27,7 @@ from gpuwatch.accounting.alerts import Policy
 from gpuwatch.accounting.allocations import Allocations
 from gpuwatch.accounting.leadership import InPostgres, Leadership, OfFile
 from gpuwatch.accounting.metrics import Health
+from gpuwatch.accounting.outputs import Outputs, outputs_of
 from gpuwatch.accounting.retained import retained, running_in
 from gpuwatch.accounting.tariffs import SiteTariffs
 from gpuwatch.accounting.upkeep import Upkeep
@@ -92,6 +93,7 @@ class AccountingDaemon:
         self._store: Store | None = None
         self._upkeep: Upkeep | None = None
         self._accountant: Accountant | None = None
+        self._outputs: Outputs | None = None
         self._scheduler = self._new_scheduler()
 
     def _new_scheduler(self) -> BackgroundScheduler:
@@ -109,6 +111,7 @@ class AccountingDaemon:
         sources: Mapping[str, UsageSource] = _built("usage", settings.accounting.usage, settings)
         notifiers: Mapping[str, Notifier] = _built("notifiers", settings.accounting.notifiers, settings)
         schedulers: Mapping[str, Scheduler] = _built("schedulers", settings.accounting.schedulers, settings)
+        outputs = outputs_of(settings)
         store = self._open(settings.site.cluster)
         self._upkeep = Upkeep(store, settings.accounting)
         policy = Policy(settings.alerts.tolerance_ratio, settings.alerts.floor_device_hours)
@@ -120,6 +123,8 @@ class AccountingDaemon:
             store, sources, notifiers, policy, self._stopping, allocations, cluster, tariffs,
             accounting.history_bytes,
         )  # fmt: skip
+        outputs.start()
+        self._outputs = outputs
         self._scheduler.start()
         self._schedule()
 
@@ -165,6 +170,8 @@ class AccountingDaemon:
 
     def tick(self, now: float) -> None:
         """Look after the clock; called about every second with the monotonic time."""
+        if self._outputs is not None and (sinks := self._outputs.health()):
+            self._change(lambda health: replace(health, sinks=sinks))
         jump = self._watch.jumped(now, self._clock.time())
         if not jump:
             return
@@ -181,6 +188,8 @@ class AccountingDaemon:
         self._stopping.set()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+        if self._outputs is not None:
+            self._outputs.close()
         if self._store is not None:
             self._store.close()
         if self._leadership is not None:
@@ -240,6 +249,8 @@ class AccountingDaemon:
         )
         if report.outcome in ("ok", "partial"):
             self._change(lambda health: metrics.after(health, report))
+        if self._outputs is not None:
+            self._outputs.take(report)
 
     def _missed(self, event: JobEvent) -> None:
         reason = _MISSED[event.code]

@@ -17,7 +17,7 @@ from gpuwatch.ledger.posting import REASONS
 from gpuwatch.ledger.quality import quality_of
 from gpuwatch.ledger.queries import Campaign, Job, used
 from gpuwatch.ledger.records import REASONS as RECORD_REASONS
-from gpuwatch.model import Labelled, Labels, Metric, metric, metrics_of, series_of
+from gpuwatch.model import EMPTY, Labelled, Labels, Metric, SinkHealth, metric, metrics_of, series_of
 
 L = TypeVar("L", bound=Labels)
 
@@ -165,9 +165,19 @@ class Health:
         "1 where the rates in force are those of the file on disk.",
         default=1.0,
     )
+    usage_devices: Labelled = metric(
+        "gpuwatch_accounting_usage_devices", "Devices that a usage source saw for itself.", "source"
+    )
+    usage_unattributed_ratio: Labelled = metric(
+        "gpuwatch_accounting_usage_unattributed_ratio",
+        "Part of the time of these devices whose holder is not known.",
+        "source",
+    )
     scopes_dropped: float = metric(
         "gpuwatch_accounting_scopes_dropped", "Current scopes that are too many to export.", default=0.0
     )
+    sinks: Mapping[str, SinkHealth] = EMPTY
+    """Its outputs, by the value of the label `sink`."""
 
 
 def at_start() -> Health:
@@ -201,13 +211,21 @@ def after(health: Health, report: Report) -> Health:
         jobs_partial=float(sum(each.energy.partial for each in qualities)),
         jobs_uncharged=float(report.uncharged),
         rates_last_reload_successful=float(report.rates_successful),
+        usage_devices=_of_sources(collected.figures, "devices"),
+        usage_unattributed_ratio=_of_sources(collected.figures, "unattributed_ratio"),
         scopes_dropped=float(shown(report.current)[1]),
     )
 
 
+def _of_sources(figures: Mapping[tuple[str, str], float], wanted: str) -> Labelled:
+    return {source: value for (source, what), value in figures.items() if what == wanted}
+
+
+SINKS = tuple(replace(each, labels=("sink", *each.labels)) for _, each in metrics_of(SinkHealth))
+
 CATALOGUE: tuple[Metric, ...] = (
     HELD, ALLOCATED, ENERGY, COST, CARBON, DIFFERENCE, FORECAST, DECLARED, ALERT,
-    *(each.metric for each in metrics_of(Health)),
+    *(each.metric for each in metrics_of(Health)), *SINKS,
 )  # fmt: skip
 """Every metric that accounting exports."""
 
@@ -230,6 +248,9 @@ class _Exposition(Collector):
             self._scopes(self.report)
         for described, labels, value in series_of(self.health):
             self._add(described, labels, value)
+        for name, sink in sorted(self.health.sinks.items()):
+            for described, labels, value in series_of(sink):
+                self._add(replace(described, labels=("sink", *described.labels)), (name, *labels), value)
         return self.families.values()
 
     def _scopes(self, report: Report) -> None:

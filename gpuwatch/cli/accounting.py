@@ -20,7 +20,7 @@ from gpuwatch.web.limits import Limits
 from gpuwatch.web.security import Security
 from gpuwatch.web.server import WebServer
 
-ROOMS = ("schedulers", "usage", "notifiers")
+ROOMS = ("schedulers", "usage", "notifiers", "sinks")
 CONNECTIONS = 256
 """So many at once: a crowd that asks the API waits for its turn instead of being turned away."""
 

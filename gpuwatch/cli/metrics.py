@@ -15,7 +15,7 @@ from gpuwatch.model import Metric
 TITLES = {
     "agent": "Agent (port 9838)",
     "accounting": "Accounting (port 9839)",
-    "both": "Both, of the web server that serves them",
+    "both": "Both, of the web server that serves them and of their sinks",
 }
 
 _HEAD = """# Metrics
@@ -44,11 +44,14 @@ def metrics(
 
 def catalogues() -> Mapping[str, Sequence[Metric]]:
     """The metrics of each daemon, and those that both have."""
-    from gpuwatch.accounting.metrics import CATALOGUE
+    from gpuwatch.accounting.metrics import CATALOGUE, SINKS
     from gpuwatch.sinks.prometheus import catalogue
     from gpuwatch.web import counters
 
-    return {"agent": catalogue(), "accounting": CATALOGUE, "both": counters.CATALOGUE}
+    sinks = {metric.name for metric in SINKS}
+    own = {"agent": catalogue(), "accounting": CATALOGUE}
+    apart = {daemon: [each for each in found if each.name not in sinks] for daemon, found in own.items()}
+    return {**apart, "both": [*counters.CATALOGUE, *SINKS]}
 
 
 def documents(found: Mapping[str, Sequence[Metric]]) -> list[dict[str, object]]:

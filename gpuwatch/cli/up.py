@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpuwatch import config, service
+from gpuwatch import config, plugins, service
 from gpuwatch.cli.accounting import Accounting
 from gpuwatch.cli.agent import ROOMS as AGENT_ROOMS
 from gpuwatch.cli.agent import Node
@@ -39,11 +39,20 @@ def _local(directory: Path) -> dict[str, Any]:
         "agent.socket": str(directory / "agent.sock"),
         "accounting.ledger": ledger_in(directory),
         "accounting.reserve_bytes": 0,
+        "accounting.spool_directory": str(directory / "accounting-spool"),
         "accounting.socket": str(directory / "api.sock"),
         # What protects the node's own daemons is not for this one, which could not read itself through it.
         "agent.web_config_file": os.devnull,
         "accounting.web_config_file": os.devnull,
     }
+
+
+def _spools(settings: Settings, directory: Path) -> dict[str, Any]:
+    """Where what the agent pushes waits, if it does and nothing else is said."""
+    chosen = set(settings.agent.sinks) & plugins.available("sinks").keys()
+    spooled = (name for name in chosen if "spool_directory" in plugins.load("sinks", name).Settings.model_fields)
+    keys = (("sinks", name, "spool_directory") for name in spooled)
+    return {".".join(key): str(directory / "spool" / key[1]) for key in keys if not settings.says(*key)}
 
 
 DEMO_RATES = """\
@@ -120,6 +129,7 @@ def up(
         if demo or state_directory is not None or not configured:
             directory = stack.enter_context(_directory(state_directory, demo))
             overrides = {**_local(directory), **(_demo(directory) if demo else {}), **options}
+            overrides |= _spools(config.load(config_file, overrides), directory)
         settings = config.load(config_file, overrides, ROOMS)
         with Node(settings) as node:
             reading = config.load(config_file, {**overrides, "usage.agents.urls": [node.url]}, ROOMS)

@@ -16,7 +16,7 @@ from gpuwatch.accounting.shown import MAX_SCOPES, shown
 from gpuwatch.ledger.jobs import Run
 from gpuwatch.ledger.queries import Campaign, Current, Job
 from gpuwatch.ledger.scopes import Revision
-from gpuwatch.model import Alert, Estimate, Forecast, Scope, Usage
+from gpuwatch.model import Alert, Estimate, Forecast, Scope, SinkHealth, Usage
 
 JOB = Scope("job", "run-1")
 HOURS = Estimate(JOB, "device-hours", 100.0, 180.0, 200.0, "s")
@@ -136,7 +136,10 @@ def test_a_pass_moves_the_counters_of_accounting() -> None:
 
 def test_everything_exported_is_in_the_catalogue() -> None:
     """With its labels, its type and its help."""
-    text = render(report(job()), metrics.after(at_start(), report(job()))).decode()
+    sinks = {"influxdb:site": SinkHealth(True, 3.0, 2.0, {"age": 1.0}, 0.0)}
+    health = replace(metrics.after(at_start(), report(job())), sinks=sinks)
+    text = render(report(job()), health).decode()
+    assert 'gpuwatch_sink_dropped_total{reason="age",sink="influxdb:site"} 1.0' in text
     described = {each.name: each for each in CATALOGUE}
 
     for family in text_string_to_metric_families(text):

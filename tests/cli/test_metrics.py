@@ -56,13 +56,13 @@ def test_the_two_forms_exclude_each_other() -> None:
     output("--json", "--markdown", status=64)
 
 
-def test_the_two_daemons_share_no_name_but_those_of_their_web_servers() -> None:
+def test_the_two_daemons_share_no_name_but_those_of_their_web_servers_and_sinks() -> None:
     """Scraping both never counts anything twice."""
     agent, accounting, both = ({metric.name for metric in found} for found in catalogues().values())
 
     assert not agent & accounting
     assert not (agent | accounting) & both
-    assert all(name.startswith("gpuwatch_web_") for name in both)
+    assert all(name.startswith(("gpuwatch_web_", "gpuwatch_sink_")) for name in both)
 
 
 def test_no_metric_names_a_person() -> None:
