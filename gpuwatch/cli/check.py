@@ -17,7 +17,7 @@ import typer
 
 from gpuwatch import __version__, config, hygiene, plugins
 from gpuwatch.cli import capture as capturing
-from gpuwatch.cli import inspection, rights, scheduler_inspection, web_inspection
+from gpuwatch.cli import inspection, rights, scheduler_inspection, usage_inspection, web_inspection
 from gpuwatch.cli.inspection import Finding
 from gpuwatch.cli.options import ConfigOption
 from gpuwatch.cli.rights import Right
@@ -25,12 +25,18 @@ from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Settings
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
+# A sink may have several servers, each with a limit of its own.
+_PATIENCE = 4.0
 _COLOURS = {"ok": "32", "yes": "32", "warning": "33", "no": "33", "unknown": "33", "failed": "31"}
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ProbeOption = Annotated[
-    bool, typer.Option("--probe", help="Read each device and host source once, too, and ask the batch systems.")
+    bool,
+    typer.Option(
+        "--probe",
+        help="Read each device and host source once, too; ask the batch systems, try out sinks and usage sources.",
+    ),
 ]
 RequireOption = Annotated[bool | None, typer.Option("--require-device", help="Exit 69 where no device is found.")]
 TimeoutOption = Annotated[float, typer.Option(help="Seconds to wait for each source.", min=0.1)]
@@ -103,12 +109,15 @@ def findings_of(settings: Settings, sources: inspection.Sources, probe: bool, no
         findings.append(sources.required())
     if probe:
         findings.extend(sources.probe(now))
+        for what, sink in sources.sinks():
+            findings.extend(usage_inspection.probed(what, sink.check, _PATIENCE * sources.timeout_seconds, now))
     findings.append(inspection.state_directory(settings))
     findings.append(inspection.socket_directory(settings))
     findings.extend(inspection.usage_token(settings))
     findings.extend(web_inspection.web(settings, now))
     findings.extend(inspection.ports(settings))
     findings.extend(scheduler_inspection.schedulers(settings, probe, sources.timeout_seconds, now))
+    findings.extend(usage_inspection.usage(settings, probe, sources.timeout_seconds, now))
     findings.extend(_rates(settings))
     findings.append(inspection.wall_clock(settings, now))
     return findings

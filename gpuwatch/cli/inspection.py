@@ -113,6 +113,10 @@ class Sources:
         for what, source in self._of("jobs"):
             yield self._probe(f"read {what}", partial(source.read, view))
 
+    def sinks(self) -> list[tuple[str, Any]]:
+        """The outputs, by what they are called here; they are not started."""
+        return self._of("sinks")
+
     def required(self) -> Finding:
         """Whether there is a device, where one is required."""
         if self.devices:
