@@ -24,6 +24,7 @@ from gpuwatch.model import (
     Reading,
     RowKey,
     Scope,
+    SinkHealth,
     Site,
     Snapshot,
     SourceHealth,
@@ -74,6 +75,7 @@ def snapshot(now: float) -> Snapshot:
         host=known(HostReading, time=now),
         sources={"nvidia": known(SourceHealth, source="nvidia")},
         agent=known(AgentHealth),
+        sinks={"influxdb:site": known(SinkHealth)},
     )
 
 
