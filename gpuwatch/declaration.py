@@ -119,6 +119,12 @@ def parse(text: str) -> Declaration:
     return _checked(_assemble(amounts, words, tags))
 
 
+def scope(text: str) -> Scope:
+    """The scope that is written `KIND:NAME`; `DeclarationError` for what is none."""
+    kind, _, name = _scope_text(text).partition(":")
+    return Scope(kind, name)
+
+
 def format(declaration: Declaration) -> str:
     """The canonical text: `parse(format(d)) == d`, amounts in the units that make it shortest."""
     amounts = sorted(declaration.amounts, key=lambda amount: list(QUANTITIES).index(amount.quantity))

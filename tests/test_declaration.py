@@ -255,6 +255,43 @@ def test_any_comment_is_read_ignored_or_refused(text: str) -> None:
     assert read is None or isinstance(read, Declaration)
 
 
+@given(st.text() | st.text(alphabet="jobcampignurty:0١²_-. \n\0\ud800", max_size=300))
+def test_any_scope_is_read_or_refused(text: str) -> None:
+    """As it stands in an address, or after `gpuwatch declarations`."""
+    try:
+        scope = declaration.scope(text)
+    except DeclarationError as refused:
+        assert len(str(refused)) < 500
+    else:
+        assert scope == declaration.scope(str(scope))
+        assert scope == parse(f"wall=1h for={scope}").scope
+
+
+@pytest.mark.parametrize("key", declaration.QUANTITIES)
+@pytest.mark.parametrize("value", ["0", "-1", "NaN", "nan", "inf", "1e308", "-0", "١٢", "½", "²", "1_000"])
+def test_what_is_no_amount_is_refused_for_every_quantity(key: str, value: str) -> None:
+    """With the key at the head of the message, whatever unit comes with it."""
+    unit = {"device-hours": "h", "cost": "EUR", "carbon": "kg", "wall": "h", "charge": ""}.get(key, "kWh")
+
+    for text in (f"{key}={value}{unit}", f"{key}=1..{value}..3{unit}"):
+        with pytest.raises(DeclarationError, match=f"^{key}: "):
+            parse(text)
+
+
+@pytest.mark.parametrize("size", [declaration.MAX_TEXT_BYTES, declaration.MAX_TEXT_BYTES + 1])
+def test_a_comment_of_64_kb_is_read_and_a_longer_one_refused(size: int) -> None:
+    """What stands before the prefix is not counted; a comment is never cut."""
+    words = "wall=1h"
+    assert parse(words) == from_comment("x" * size + " gpuwatch: " + words)
+
+    padded = words + " " * (size - len(words))
+    if size <= declaration.MAX_TEXT_BYTES:
+        assert parse(words) == from_comment("gpuwatch:" + padded)
+    else:
+        with pytest.raises(DeclarationError, match="longer than 65536 bytes"):
+            from_comment("gpuwatch:" + padded)
+
+
 @pytest.mark.parametrize(
     "piece",
     [

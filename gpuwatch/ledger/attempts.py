@@ -193,7 +193,7 @@ def named(found: Iterable[Chain]) -> list[tuple[str, Chain]]:
 def attempt_at(found: Sequence[Attempt], started: int, time: float) -> Attempt | None:
     """The attempt that something said at `time` is about: by `started`, else the one running or next to start."""
     for attempt in found:
-        if started != NOT_STARTED and started in attempt.starts:
+        if started != NOT_STARTED and (started in attempt.starts or started == attempt.started):
             return attempt
     for attempt in found:
         if time <= attempt.last_seen + TOLERANCE_SECONDS:

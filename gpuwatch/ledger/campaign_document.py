@@ -14,6 +14,8 @@ from typing import Any
 from gpuwatch import __version__
 from gpuwatch.ledger.campaign_reading import Asked, CampaignView, Charge, Member
 from gpuwatch.ledger.campaigns import Pattern, name_of, owner_of
+from gpuwatch.ledger.chain_document import chain_document
+from gpuwatch.ledger.chains import chains_of
 from gpuwatch.ledger.jobs import Campaign, Job, Run, used
 from gpuwatch.ledger.records import devices_of
 from gpuwatch.ledger.scopes import Revision
@@ -22,9 +24,6 @@ from gpuwatch.model import Estimate, Usage
 
 OUTCOMES = ("completed", "failed", "cancelled", "timed out", "requeued", "running", "not known")
 """How a run ended; `requeued` is one after which the job ran, or may run, again."""
-
-EARLY_RATIO = 0.1
-"""An estimate made before this part of the run is the original one."""
 
 _WORDS: Mapping[str, str] = {
     "COMPLETED": "completed", "CANCELLED": "cancelled", "TIMEOUT": "timed out", "DEADLINE": "timed out",
@@ -44,6 +43,7 @@ def document(seen: CampaignView) -> dict[str, Any]:
         "totals": totals(seen.members),
         "declared": _declared(seen.revisions, seen.scope, charge),
         "revisions": [_revision(each) for each in seen.revisions],
+        "chains": [chain_document(each) for each in chains_of(each.job for each in seen.members)],
         "members": [member_document(each) for each in seen.members],
         "asked": [asked_document(each) for each in seen.asked],
         "patterns": [pattern_document(each) for each in seen.patterns],
@@ -219,19 +219,9 @@ def _together(charges: Iterable[Charge]) -> Charge:
     )
 
 
-def original(revisions: Iterable[Revision], scope: Job | Campaign) -> dict[str, Estimate]:
-    """The first estimate of each quantity, if it was made early; of what still runs the first at all."""
-    found: dict[str, Estimate] = {}
-    until = scope.started + EARLY_RATIO * scope.wall_seconds if scope.state == "ended" else float("inf")
-    for each in sorted((each.estimate for each in revisions), key=lambda estimate: estimate.declared_at):
-        if each.declared_at <= until:
-            found.setdefault(each.quantity, each)
-    return found
-
-
 def _declared(revisions: Sequence[Revision], scope: Job | Campaign | None, charge: Charge) -> dict[str, Any]:
     in_force = {each.estimate.quantity: each.estimate for each in revisions if each.in_force}
-    first = original(revisions, scope) if scope is not None else {}
+    first = {each.estimate.quantity: each.estimate for each in revisions if each.original}
     return {
         quantity: {
             "in_force": _estimate(estimate),

@@ -98,7 +98,7 @@ def view(connection: Connection, name: str, now: float) -> CampaignView:
         name, now,
         tuple(sorted(members, key=lambda each: (each.job.started, each.job.cluster, each.job.scope.name))),
         tuple(_asked(rules, jobs, name)),
-        queries.declared_for(connection, "campaign", [name]).get(name, ()),
+        queries.declared_for(connection, "campaign", [name], {name: found}).get(name, ()),
         campaign_store.patterns_of(connection, name),
     )  # fmt: skip
     if not (jobs or seen.revisions or seen.patterns or name in names(connection)):

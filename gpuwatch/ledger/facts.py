@@ -112,7 +112,7 @@ def _records(
 def journal_where(connection: Connection, condition: Any) -> Iterator[tuple[JournalId, JournalEntry]]:
     """The declarations that a condition on the journal selects."""
     for row in connection.execute(select(tables.journal).where(condition)):
-        entry = JournalEntry(row.time, row.job_id, row.started, row.channel, row.uid, row.pid, row.text)
+        entry = JournalEntry(row.time, row.job_id, row.started, row.channel, row.uid, row.pid, row.text, row.who)
         yield JournalId(row.cluster, row.node, row.epoch, row.seq), entry
 
 
@@ -158,7 +158,9 @@ def _read_said(connection: Connection, job_ids: Sequence[str], facts: Facts) -> 
         for job_id in {entry.job_id, _named_job(entry)} - {None}:
             facts.journal[key.cluster, str(job_id)].append((key, entry))
     for row in connection.execute(_about(tables.progress, job_ids)):
-        report = Progress(row.step, row.total, row.start_step, row.time)
+        report = Progress(
+            row.step, row.total, row.start_step, row.time, row.best, row.lost, row.least_total, row.most_total
+        )
         facts.progress[row.cluster, row.job_id].append((row.node, row.started, report))
     for row in connection.execute(_about(tables.runs, job_ids)):
         event = RunEvent(row.time, row.name, row.uid, row.exit_code)

@@ -9,10 +9,11 @@ from typing import Literal
 
 from gpuwatch.ledger import attempts, scopes
 from gpuwatch.ledger.attempts import Attempt, Chain
+from gpuwatch.ledger.comments import commented
 from gpuwatch.ledger.facts import Facts, Line
 from gpuwatch.ledger.ledger import JournalEntry, JournalId, RunEvent, merge_progress
-from gpuwatch.ledger.records import allocated_seconds, comment_text
-from gpuwatch.ledger.scopes import Revision
+from gpuwatch.ledger.records import allocated_seconds, comments_of
+from gpuwatch.ledger.scopes import Life, Revision
 from gpuwatch.model import EMPTY, Estimate, Progress, Scope, Usage
 from gpuwatch.schedulers.base import Record
 
@@ -210,14 +211,15 @@ class _Reader:
         by_time = chain.runs()
         runs = tuple(self._run(parts) for parts in by_time)
         record = chain.attempts[-1].record
-        last_seen = max(attempt.last_seen for attempt in chain.attempts)
+        last_seen = ended.time if ended and state == "ended" else max(each.last_seen for each in chain.attempts)
+        life = Life(chain.started, last_seen if state == "ended" else None)
         job_ids = frozenset(attempt.job_id for attempt in chain.attempts)
         return Job(
             scope=Scope("job", name),
             cluster=chain.cluster,
             job_id=chain.whole,
             started=chain.started,
-            last_seen=ended.time if ended and state == "ended" else last_seen,
+            last_seen=last_seen,
             state=state,
             nodes=self._nodes(lines),
             devices=tuple(by_device),
@@ -229,7 +231,7 @@ class _Reader:
             exit_code=ended.exit_code if ended else record.facts.exit_code if record else None,
             campaign=scopes.campaign_of(entries),
             progress=runs[-1].progress,
-            revisions=_own_revisions(job_ids, name, entries),
+            revisions=_own_revisions(job_ids, name, entries, life),
             runs=runs,
             allocated_seconds=_sum_known(run.allocated_seconds for run in runs),
             record=record,
@@ -272,20 +274,22 @@ class _Reader:
         return tuple(sorted(found))
 
     def _entries(self) -> Iterator[tuple[JournalId, JournalEntry]]:
-        """What was said about these attempts: at the nodes' sockets, and in the batch system's comment.
+        """What was said about these attempts: at the nodes' sockets, over the API, and in comments.
 
-        A comment that all parts and attempts of a job carry was made once, with the first of them.
+        A comment that all parts and attempts of a job carry was made once, with the first of them; the journal has
+        those that were changed (`comments.py`).
         """
-        comments: set[str] = set()
+        comments: set[tuple[str, str]] = set()
         for attempt in self._chain.attempts:
             key = attempt.cluster, attempt.job_id
             for journal, entry in self._facts.journal.get(key, ()):
                 if attempts.attempt_at(self._by_id[key], entry.started, entry.time) is attempt:
+                    comments.add((entry.channel, entry.text))
                     yield journal, entry
-            text = comment_text(attempt.record) if attempt.record is not None else None
-            if attempt.record is not None and text is not None and text not in comments:
-                comments.add(text)
-                yield _commented(attempt, attempt.record.key.submitted, text)
+            for said in comments_of(attempt.record) if attempt.record is not None else ():
+                if attempt.record is not None and said not in comments:
+                    comments.add(said)
+                    yield commented(attempt.record, *said, float(attempt.record.key.submitted))
 
     def _registered(self) -> tuple[RunEvent | None, RunEvent | None]:
         """The begin and the end of a `gpuwatch run`."""
@@ -333,25 +337,20 @@ def _by_device(lines: Iterable[Line]) -> dict[str, Usage]:
     return {uuid: _usage(found[uuid]) for uuid in sorted(found)}
 
 
-def _commented(attempt: Attempt, submitted: int, text: str) -> tuple[JournalId, JournalEntry]:
-    """A declaration in the batch system's comment; it was made as the job was submitted, as far as is known."""
-    key = JournalId(attempt.cluster, "", "comment", submitted)
-    return key, JournalEntry(submitted, attempt.job_id, attempt.started, "comment", None, None, text)
-
-
 def _sum_known(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
 
 
 def _uid(entries: Iterable[tuple[JournalId, JournalEntry]]) -> int | None:
-    """Whose job it is, by who declared for it, where all declarations are one user's."""
-    uids = {entry.uid for _, entry in entries if entry.uid is not None}
+    """Whose job it is, by who declared in it, where all declarations are one user's."""
+    own = (entry.uid for _, entry in entries if entry.channel not in scopes.PROVEN)
+    uids = {uid for uid in own if uid is not None}
     return uids.pop() if len(uids) == 1 else None
 
 
 def _own_revisions(
-    job_ids: frozenset[str], name: str, entries: Iterable[tuple[JournalId, JournalEntry]]
+    job_ids: frozenset[str], name: str, entries: Iterable[tuple[JournalId, JournalEntry]], life: Life
 ) -> tuple[Revision, ...]:
     own = [
         (key, replace(estimate, scope=Scope("job", name)))
@@ -359,4 +358,4 @@ def _own_revisions(
         for estimate in scopes.estimates_of(entry)
         if estimate.scope.kind == "job" and estimate.scope.name in job_ids
     ]
-    return scopes.revisions(own)
+    return scopes.revisions(own, life)

@@ -72,7 +72,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One declaration as it was made. `uid` is the kernel's word, `text` the declarer's."""
+    """One declaration as it was made. `uid` is the kernel's word, `text` the declarer's, `who` a proven name."""
 
     time: float
     job_id: str | None
@@ -81,6 +81,7 @@ class JournalEntry:
     uid: int | None
     pid: int | None
     text: str
+    who: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +125,26 @@ def _held_order(held: Held) -> tuple[float, float, str, str]:
 
 
 def merge_progress(left: Progress, right: Progress) -> Progress:
-    """The latest report, with the smallest first step that any report of the attempt named."""
+    """The latest report, with the first step, the farthest, all that was lost, and the bounds of the total."""
     latest = max(left, right, key=lambda each: (each.time, each.step, each.total))
-    return replace(latest, start_step=min(left.start_step, right.start_step))
+    return replace(
+        latest,
+        start_step=min(left.start_step, right.start_step),
+        best=_greater(left.best, right.best),
+        lost=_greater(left.lost, right.lost),
+        least_total=_lesser(left.least_total, right.least_total),
+        most_total=_greater(left.most_total, right.most_total),
+    )
+
+
+def _lesser(left: float | None, right: float | None) -> float | None:
+    known = [each for each in (left, right) if each is not None]
+    return min(known) if known else None
+
+
+def _greater(left: float | None, right: float | None) -> float | None:
+    known = [each for each in (left, right) if each is not None]
+    return max(known) if known else None
 
 
 def merge_run(left: RunEvent, right: RunEvent) -> RunEvent:

@@ -36,6 +36,9 @@ from gpuwatch.usage.base import Delivery
 REASONS = ("declaration", "key", "label", "not_finite", "range", "type")
 """Why something is not taken."""
 
+NOT_BY_NODES = frozenset({"api", "cli", "comment", "admin-comment"})
+"""Ways of declaring that no node's agent can have: who came by them is known to accounting or a batch system."""
+
 _CENTURY = 3.2e9
 _LARGEST = 2**53
 _LATEST = 2.0**32
@@ -122,7 +125,7 @@ class _Reader:
             time=_number(entry.get("time"), _LATEST),
             job_id=None if entry.get("job_id") is None else _key(entry["job_id"]),
             started=_started(entry),
-            channel=_key(entry.get("channel")),
+            channel=_channel(entry.get("channel")),
             uid=_optional_whole(entry.get("uid")),
             pid=_optional_whole(entry.get("pid")),
             text=text.replace("\0", hygiene.REPLACEMENT),  # which PostgreSQL has no place for
@@ -148,7 +151,11 @@ class _Reader:
         if total <= 0:
             raise _Refused("range")
         start = step if event.get("start_step") is None else _number(event["start_step"], _LARGEST)
-        return key, Progress(step, total, start, _number(event.get("time"), _LATEST))
+        time = _number(event.get("time"), _LATEST)
+        best, lost = (
+            None if event.get(name) is None else _number(event[name], _LARGEST) for name in ("best", "lost")
+        )
+        return key, Progress(step, total, start, time, best, lost, total, total)
 
 
 def parsed(text: str) -> declaration.Declaration | None:
@@ -255,6 +262,13 @@ def _key(value: object) -> str:
     if not isinstance(value, str) or not value or len(value) > _KEY_LENGTH or not value.isprintable():
         raise _Refused("key")
     return value
+
+
+def _channel(value: object) -> str:
+    channel = _key(value)
+    if channel in NOT_BY_NODES:
+        raise _Refused("label")
+    return channel
 
 
 def _number(value: object, high: float) -> float:

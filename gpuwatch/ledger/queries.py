@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,10 @@ from sqlalchemy import Connection, and_, distinct, or_, select, true
 from gpuwatch.ledger import campaign_store, scopes, tables
 from gpuwatch.ledger.facts import facts_of, journal_where
 from gpuwatch.ledger.jobs import LOST_SECONDS, Campaign, Job, jobs_in, used
-from gpuwatch.ledger.ledger import JournalId
-from gpuwatch.ledger.scopes import Revision
+from gpuwatch.ledger.ledger import JournalEntry, JournalId
+from gpuwatch.ledger.scopes import Life, Revision
 from gpuwatch.ledger.sql import among
-from gpuwatch.model import Estimate, Scope
+from gpuwatch.model import EMPTY, Scope
 
 RECENT_SECONDS = 900.0
 """How long a scope that ended is still shown as current (CONTRACT 8)."""
@@ -111,7 +111,7 @@ def campaigns_of(
     for job in (*have, *jobs_of(connection, rest, now)):
         if job.campaign in wanted:
             jobs[job.campaign].append(job)
-    declared = declared_for(connection, "campaign", list(jobs))
+    declared = declared_for(connection, "campaign", list(jobs), jobs)
     return tuple(
         Campaign(Scope("campaign", name), tuple(sorted(jobs[name], key=_latest_first)), declared.get(name, ()))
         for name in wanted
@@ -178,11 +178,46 @@ def _latest_first(job: Job) -> tuple[float, str]:
     return -job.started, job.scope.name
 
 
-def declared_for(connection: Connection, kind: str, names: Sequence[str]) -> dict[str, tuple[Revision, ...]]:
-    """Everything declared for scopes of a kind, by name; nothing for one of which nobody declared anything."""
+def declared_for(
+    connection: Connection, kind: str, names: Sequence[str], jobs: Mapping[str, Sequence[Job]] = EMPTY
+) -> dict[str, tuple[Revision, ...]]:
+    """Everything declared for scopes of a kind, by name; nothing for one of which nobody declared anything.
+
+    `jobs` are those of campaigns: by them it is known who may declare, and how far each was as somebody did.
+    """
+    found: dict[str, tuple[Revision, ...]] = {}
+    for name, said in said_for(connection, kind, names).items():
+        its = jobs.get(name, ())
+        heard = rightful(said, its) if kind == "campaign" else said
+        declared = [(key, each) for key, entry in heard for each in scopes.estimates_of(entry)]
+        found[name] = scopes.revisions(declared, life_of(its))
+    return {name: each for name, each in found.items() if each}
+
+
+def said_for(
+    connection: Connection, kind: str, names: Sequence[str]
+) -> dict[str, list[tuple[JournalId, JournalEntry]]]:
+    """What was said for scopes of a kind, by name, by whomever."""
     there = tables.journal.c
-    declared: dict[str, list[tuple[JournalId, Estimate]]] = defaultdict(list)
+    said: dict[str, list[tuple[JournalId, JournalEntry]]] = defaultdict(list)
     for key, entry in journal_where(connection, and_(there.scope_kind == kind, among(there.scope, names))):
-        for estimate in scopes.estimates_of(entry):
-            declared[estimate.scope.name].append((key, estimate))
-    return {name: scopes.revisions(found) for name, found in declared.items()}
+        for name in {estimate.scope.name for estimate in scopes.estimates_of(entry)}:
+            said[name].append((key, entry))
+    return said
+
+
+def rightful(
+    said: Sequence[tuple[JournalId, JournalEntry]], jobs: Iterable[Job]
+) -> list[tuple[JournalId, JournalEntry]]:
+    """What was said for a campaign of `jobs` by who may."""
+    its = list(jobs)
+    members = {(job.cluster, job_id) for job in its for job_id in (job.job_id, *job.job_ids)}
+    return scopes.rightful(said, members, {(job.cluster, job.uid) for job in its if job.uid is not None})
+
+
+def life_of(jobs: Sequence[Job]) -> Life | None:
+    """When the jobs of a campaign ran; None where it has none yet."""
+    if not jobs:
+        return None
+    ended = max(job.last_seen for job in jobs) if all(job.state == "ended" for job in jobs) else None
+    return Life(min(job.started for job in jobs), ended, resumes=True)

@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from gpuwatch.errors import Rejected
 from gpuwatch.ledger import tables
+from gpuwatch.ledger.comments import changes
 from gpuwatch.ledger.ledger import LOWEST
 from gpuwatch.ledger.marking import mark
 from gpuwatch.ledger.records import (
@@ -40,6 +41,7 @@ from gpuwatch.ledger.records import (
     indices_text,
 )
 from gpuwatch.ledger.sql import Insert, among, chosen, inserting, run_many
+from gpuwatch.ledger.writing import post_entries
 from gpuwatch.model import EMPTY
 from gpuwatch.schedulers.base import RUNNING, WAITING, Facts, Grant, Live, Record, RecordId
 from gpuwatch.usage.base import Allocated
@@ -80,6 +82,7 @@ def post_records(
         again = []
     told = {id(record) for record in again}
     read = accepted(record for record in records if id(record) not in told)
+    post_entries(connection, changes(connection, read.records))
     changed = run_many(connection, _upsert_records, [_row(record) for record in read.records])
     mark(connection, ((each.key.cluster, each.key.job_id) for each in (*again, *read.records)))
     return Posted(len(read.records) + len(again), changed + len(again), read.refused)

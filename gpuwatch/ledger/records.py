@@ -196,18 +196,19 @@ def _times(count: float | None, seconds: float) -> float | None:
     return None if count is None else count * seconds
 
 
-def comment_text(record: Record) -> str | None:
-    """What the job's comment declares after `gpuwatch:`, else an administrator's; None where neither does.
+def comments_of(record: Record) -> tuple[tuple[str, str], ...]:
+    """What the job's comment and an administrator's declare after `gpuwatch:`, as pairs of channel and text.
 
     It is the canonical text of the declaration. A comment against the grammar declares nothing.
     """
-    return _canonical(record.live.comment, record.live.admin_comment) if record.live else None
+    return said_in(record.live.comment, record.live.admin_comment) if record.live else ()
 
 
 @lru_cache(maxsize=4096)
-def _canonical(comment: str, admin_comment: str) -> str | None:
-    read = declared(comment, admin_comment)
-    return declaration.format(read) if read is not None else None
+def said_in(comment: str, admin_comment: str) -> tuple[tuple[str, str], ...]:
+    """The same of the comments themselves."""
+    read = (("comment", declared(comment, "")), ("admin-comment", declared("", admin_comment)))
+    return tuple((channel, declaration.format(each)) for channel, each in read if each is not None)
 
 
 @lru_cache(maxsize=4096)

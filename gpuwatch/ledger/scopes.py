@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gpuwatch import declaration
 from gpuwatch.errors import DeclarationError
+from gpuwatch.ledger.attempts import TOLERANCE_SECONDS
 from gpuwatch.ledger.ledger import JournalEntry, JournalId
 from gpuwatch.ledger.posting import parsed
 from gpuwatch.model import Alert, Estimate, Scope
@@ -15,11 +16,26 @@ from gpuwatch.model import Alert, Estimate, Scope
 CHANNEL_RANKS: Mapping[str, int] = {
     "api": 5, "cli": 5,
     "socket": 4,
-    "annotation": 3, "comment": 3,
+    "annotation": 3, "comment": 3, "admin-comment": 3,
     "environment": 2,
     "file": 1,
 }  # fmt: skip
 """Which way of declaring outranks which (CONTRACT 3); a way that is not here ranks lowest."""
+
+
+PROVEN = ("api", "cli")
+"""The ways by which who declares was proven, and asked for the right to; the time is accounting's own."""
+
+EARLY_SHARE = 0.1
+"""What was declared in this first part of a run is what it is judged by."""
+
+
+class Life(NamedTuple):
+    """When something ran, Unix seconds; `ended` is None while it runs. `resumes`: more of it may come later."""
+
+    started: float
+    ended: float | None = None
+    resumes: bool = False
 
 
 class AlertKey(NamedTuple):
@@ -32,10 +48,15 @@ class AlertKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One estimate as it was declared; `in_force` is false where another has taken its place."""
+    """One estimate as it was declared; `in_force` is false where another has taken its place.
+
+    `original` is the first one of a quantity, made before a tenth of the run; `after_end` one that came too late.
+    """
 
     estimate: Estimate
     in_force: bool
+    original: bool = False
+    after_end: bool = False
 
 
 def key_of(alert: Alert) -> AlertKey:
@@ -52,9 +73,9 @@ def estimates_of(entry: JournalEntry) -> tuple[Estimate, ...]:
     """What a journal entry estimates; nothing where it does not follow the grammar or speaks for another job.
 
     Who may speak for a job is decided by the kernel, at the agent's socket: the entry's own job, whatever the
-    text claims. Campaigns, arrays and accounts anybody may estimate; all revisions are kept.
+    text claims. For accounts and arrays it is decided by accounting's API alone; for campaigns see `rightful`.
     """
-    declared_by = "" if entry.uid is None else f"uid:{entry.uid}"
+    declared_by = declarer_of(entry)
     read = parsed(entry.text)
     if read is None:
         return ()
@@ -62,18 +83,72 @@ def estimates_of(entry: JournalEntry) -> tuple[Estimate, ...]:
         found = declaration.estimates(read, entry.job_id, declared_by, entry.time, entry.channel)
     except DeclarationError:
         return ()
-    if channel_rank(entry.channel) >= CHANNEL_RANKS["api"]:
+    if entry.channel in PROVEN:
         return found
-    return tuple(each for each in found if each.scope.kind != "job" or each.scope.name == entry.job_id)
+    own = Scope("job", entry.job_id or "")
+    return tuple(each for each in found if each.scope == own or each.scope.kind == "campaign")
 
 
-def revisions(declared: Collection[tuple[JournalId, Estimate]]) -> tuple[Revision, ...]:
-    """Everything declared for one scope, newest first, with what is in force marked."""
+def declarer_of(entry: JournalEntry) -> str:
+    """Who declared, in words: by name where one is proven, else by user id; empty where nobody knows."""
+    if entry.channel == "admin-comment":
+        return "administrator"
+    if entry.who:
+        return f"user:{entry.who}"
+    return "" if entry.uid is None else f"uid:{entry.uid}"
+
+
+def rightful(
+    said: Sequence[tuple[JournalId, JournalEntry]],
+    members: Collection[tuple[str, str]],
+    owners: Collection[tuple[str, int]],
+) -> list[tuple[JournalId, JournalEntry]]:
+    """What was said for a campaign by who may: from a job in it (`members`), by an owner of one (as cluster and
+    user id), by who declared for it first, or by somebody whose right accounting's API knew."""
+    if not said:
+        return []
+    first = min(said, key=lambda each: (each[1].time, each[0]))
+    return [
+        (key, entry)
+        for key, entry in said
+        if entry.channel in PROVEN
+        or (key.cluster, entry.job_id) in members
+        or (key.cluster, entry.uid) in owners
+        or (key.cluster, declarer_of(entry)) == (first[0].cluster, declarer_of(first[1]))
+    ]
+
+
+def revisions(declared: Collection[tuple[JournalId, Estimate]], life: Life | None = None) -> tuple[Revision, ...]:
+    """Everything declared for one scope, newest first, with what is in force and what is original marked.
+
+    `life` is when the scope ran; without it whatever came first is original, and nothing came too late.
+    """
     if not declared:
         return ()
     ordered = sorted(declared, key=lambda each: (each[1].declared_at, each[0]), reverse=True)
-    winners = {id(estimate) for estimate in _in_force(ordered).values()}
-    return tuple(Revision(estimate, id(estimate) in winners) for _, estimate in ordered)
+    in_time = [each for each in ordered if not _is_after_end(each[1], life)]
+    winners = {id(estimate) for estimate in _in_force(in_time).values()}
+    originals = {id(estimate) for estimate in _originals(in_time, life).values()}
+    timely = {id(estimate) for _, estimate in in_time}
+    return tuple(
+        Revision(each, id(each) in winners, id(each) in originals, id(each) not in timely) for _, each in ordered
+    )
+
+
+def _is_after_end(estimate: Estimate, life: Life | None) -> bool:
+    """A process of a job that declares ran, whatever the clocks of its node and the batch system say."""
+    if life is None or life.ended is None or life.resumes:
+        return False
+    return estimate.declared_at > life.ended + (0.0 if estimate.channel in PROVEN else TOLERANCE_SECONDS)
+
+
+def _originals(newest_first: Sequence[tuple[JournalId, Estimate]], life: Life | None) -> dict[str, Estimate]:
+    """The first of each quantity, unless more than a tenth of the run was over; how long one is, its end tells."""
+    first = {estimate.quantity: estimate for _, estimate in newest_first}
+    if life is None or life.ended is None:
+        return first
+    until = life.started + EARLY_SHARE * (life.ended - life.started)
+    return {quantity: each for quantity, each in first.items() if each.declared_at <= until}
 
 
 def in_force(declared: Collection[tuple[JournalId, Estimate]]) -> dict[str, Estimate]:

@@ -24,7 +24,8 @@ _TRIES = 20
 
 # What may differ by rounding alone, as sums are not always made in the same order.
 _ROUNDING = 1e-9
-_ABOUT_NOW = ("now", "patterns", "asked", "gpuwatch", "schema")
+# Chains follow from the members and from what they said of their progress.
+_ABOUT_NOW = ("now", "patterns", "asked", "gpuwatch", "schema", "chains")
 
 
 @dataclass(frozen=True, slots=True)

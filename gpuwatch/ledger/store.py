@@ -60,13 +60,16 @@ class Store:
         self._fence = fence
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A transaction that is committed as a whole or not at all; `Unavailable` where the database will not."""
+    def writing(self, fenced: bool = True) -> Iterator[Connection]:
+        """A transaction that is committed as a whole or not at all; `Unavailable` where the database will not.
+
+        Not `fenced` is what every accounting may write, whichever leads.
+        """
         if self.path is not None and self.damaged:
             # What was taken now would be missing in the backup that is put in its place.
             raise store_sqlite.damaged(self.path, "as was found before")
         with self.translated(), self._engine.begin() as connection:
-            if self._fence is not None:
+            if fenced and self._fence is not None:
                 self._fence(connection)
             yield connection
 

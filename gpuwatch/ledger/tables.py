@@ -10,7 +10,7 @@ from gpuwatch.ledger.measures import MEASURES, NEEDED
 from gpuwatch.ledger.sql import TEXT, WHOLE, WORDS
 from gpuwatch.model import STATES
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 metadata = MetaData()
 
@@ -69,6 +69,8 @@ journal = _table(
     Column("campaign", WORDS),
     Column("scope_kind", WORDS),
     Column("scope", WORDS),
+    # The name of who declared, where one is proven; `uid` is the kernel's word.
+    Column("who", WORDS),
 )
 Index("journal_job", journal.c.job_id)
 Index("journal_campaign", journal.c.campaign)
@@ -84,7 +86,27 @@ progress = _table(
     Column("step", Float, nullable=False),
     Column("total", Float, nullable=False),
     Column("start_step", Float, nullable=False),
+    # The farthest step, and the sum of all that the job went back.
+    Column("best", Float),
+    Column("lost", Float),
+    # The bounds of the totals that it gave: a plan may change while it runs.
+    Column("least_total", Float),
+    Column("most_total", Float),
 )
+
+refusals = _table(
+    "refusals",
+    _key("cluster"),
+    _key("id", WHOLE),
+    Column("time", Float, nullable=False),
+    Column("who", WORDS, nullable=False),
+    Column("uid", WHOLE),
+    # The way by which who it was is proven.
+    Column("how", WORDS, nullable=False),
+    Column("text", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+)
+"""Declarations that were refused, and why."""
 
 runs = _table(
     "runs",

@@ -9,28 +9,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from gpuwatch.ledger.device_times import DeviceTime, by_device
 from gpuwatch.ledger.jobs import Job, Run
-from gpuwatch.model import EMPTY, Progress, Usage
+from gpuwatch.ledger.lost_work import Loss, losses
+from gpuwatch.model import EMPTY, Usage
 
 Costs = Mapping[tuple[str, str], Mapping[str, float]]
 """What jobs cost, by (cluster, job id) and currency."""
 
 By = Literal["user", "account", "partition", "campaign", "job"]
-
-LOSING = frozenset({
-    "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "LAUNCH_FAILED", "DEADLINE", "REQUEUED", "PREEMPTED",
-    "REVOKED", "TIMEOUT",
-})  # fmt: skip
-"""Outcomes of an attempt that lose what was done since its last report of progress."""
-
-RESUMED = frozenset({"TIMEOUT"})
-"""Those of them that lose nothing known without a report: many jobs run until the limit and then go on."""
-
-STOPPED = frozenset({0, 128 + 2, 128 + 15})
-"""Exit codes of a run that did not fail: it ended well, or somebody stopped it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +99,6 @@ def _times(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
 
 
-class Loss(NamedTuple):
-    """From when on the work of an attempt is lost, Unix seconds; `bounded`: that is from its begin, at most."""
-
-    since: float
-    bounded: bool
-
-
 def waste_of(job: Job, begins: float = float("-inf"), ends: float = float("inf")) -> Parts:
     """Where the job's device-seconds in [begins, ends) went; a run that reaches beyond counts at an even rate."""
     runs = job.runs or (Run(job.started, job.last_seen, job.usage),)
@@ -135,38 +117,6 @@ def _inside(run: Run, begins: float, ends: float) -> float:
         return float(begins <= run.started < ends)
     inside = min(ends, run.last_seen) - max(begins, run.started)
     return max(0.0, inside) / (run.last_seen - run.started)
-
-
-def losses(job: Job, runs: Sequence[Run]) -> list[Loss | None]:
-    """What each run lost; None for one that did not fail, and for one that runs."""
-    following = (*runs[1:], None)
-    return [_loss(run, after, _outcome(job, run, after)) for run, after in zip(runs, following, strict=True)]
-
-
-def _outcome(job: Job, run: Run, after: Run | None) -> str:
-    """How a run ended, by the batch system's word, else by its exit code; empty where it runs."""
-    if run.outcome or after is not None:
-        return run.outcome
-    failed = job.state == "ended" and job.record is None and job.exit_code is not None
-    return "FAILED" if failed and job.exit_code not in STOPPED else ""
-
-
-def _loss(run: Run, after: Run | None, outcome: str) -> Loss | None:
-    if outcome not in LOSING:
-        return None
-    if run.progress is None:
-        return None if outcome in RESUMED else Loss(float(run.started), True)
-    return Loss(_kept_until(run, run.progress, after.progress if after else None), False)
-
-
-def _kept_until(run: Run, told: Progress, resumed: Progress | None) -> float:
-    """When the work that was kept had been done: at the last report, or where the next run took up, if earlier."""
-    reported = min(max(told.time, run.started), run.last_seen)
-    done = told.step - told.start_step
-    if resumed is None or resumed.start_step >= told.step or done <= 0:
-        return reported
-    kept = max(0.0, resumed.start_step - told.start_step) / done
-    return run.started + kept * (reported - run.started)
 
 
 def parts_of(run: Run, loss: Loss | None) -> Parts:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from gpuwatch.ledger import tables
+from gpuwatch.ledger.comments import NO_NODE
 from gpuwatch.ledger.ledger import (
     LOWEST,
     Held,
@@ -47,6 +48,9 @@ Row = Mapping[str, Any]
 _KEY = ("job_id", "started", "cluster", "node", "epoch", "uuid")
 _ITS = tuple(f"its_{name}" for name in _KEY)
 _OPEN = 10
+
+BY_API = "api"
+"""The epoch of what accounting itself was told."""
 
 
 class Posted(NamedTuple):
@@ -89,6 +93,23 @@ def post_all(connection: Connection, posted: Sequence[Posted]) -> None:
     ):
         run_many(connection, statement, rows)
     mark(connection, _touched(postings))
+
+
+def post_entries(connection: Connection, entries: Iterable[tuple[JournalId, JournalEntry]]) -> None:
+    """Keep entries of the journal that no delivery brought, in the caller's transaction."""
+    run_many(connection, _journal, list(_journal_rows(entries)))
+
+
+def post_declaration(connection: Connection, cluster: str, entry: JournalEntry) -> JournalId:
+    """Keep a declaration that no agent took, in the caller's transaction, under a number of its own."""
+    there = tables.journal.c
+    mine = (there.cluster == cluster, there.node == NO_NODE, there.epoch == BY_API)
+    while True:
+        last = connection.scalar(select(func.max(there.seq)).where(*mine))
+        key = JournalId(cluster, NO_NODE, BY_API, (last or 0) + 1)
+        # Another accounting may have taken the number meanwhile; then it is not stored, and the next one is tried.
+        if run_many(connection, _journal, list(_journal_rows([(key, entry)]))):
+            return key
 
 
 def _usage_rows(postings: Sequence[Posting]) -> Iterator[tuple[object, ...]]:
@@ -142,6 +163,7 @@ def _journal_rows(entries: Iterable[tuple[JournalId, JournalEntry]]) -> Iterator
             "uid": entry.uid,
             "pid": entry.pid,
             "text": entry.text,
+            "who": entry.who,
             "campaign": read.campaign if read else None,
             "scope_kind": scope.kind if scope else None,
             "scope": scope.name if scope else None,
@@ -181,9 +203,10 @@ def _progress(insert: Insert) -> Any:
     facts = ("time", "step", "total")
     later = _later(tables.progress, new, facts)
     newest = {name: chosen(later, new.excluded[name], there[name]) for name in facts}
-    first = least(there.start_step, new.excluded.start_step)
+    lowest = {name: least(there[name], new.excluded[name]) for name in ("start_step", "least_total")}
+    most = {name: greatest(there[name], new.excluded[name]) for name in ("best", "lost", "most_total")}
     return new.on_conflict_do_update(
-        index_elements=list(tables.progress.primary_key), set_={**newest, "start_step": first}
+        index_elements=list(tables.progress.primary_key), set_={**newest, **lowest, **most}
     )
 
 

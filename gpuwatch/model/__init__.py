@@ -7,7 +7,7 @@ key mean unknown, and unknown is absent in every output; 0 is a reading.
 from __future__ import annotations
 
 from gpuwatch.model.devices import Device, Process, Reading, Site
-from gpuwatch.model.estimates import Alert, Declared, Estimate, Forecast, Progress, Scope
+from gpuwatch.model.estimates import Alert, Declared, Estimate, Expectation, Forecast, Progress, Scope
 from gpuwatch.model.host import HostReading, merge_host
 from gpuwatch.model.metric import (
     EMPTY,
@@ -52,6 +52,7 @@ __all__ = [
     "Device",
     "DeviceUsage",
     "Estimate",
+    "Expectation",
     "Forecast",
     "HostReading",
     "JobKey",

@@ -37,22 +37,51 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job says it is. `start_step` is the first step its attempt reported."""
+    """How far a job says it is. `start_step` is the first step its attempt reported.
+
+    `best` is the farthest step it reported, `lost` the sum of all that it went back; None where nobody counted.
+    """
 
     step: float
     total: float
     start_step: float
     time: float
+    best: float | None = None
+    lost: float | None = None
+    least_total: float | None = None
+    """The least total that it ever gave, and the greatest; `total` is the latest, which is in force."""
+    most_total: float | None = None
 
     @property
     def ratio(self) -> float:
-        """Fraction of the whole that is done."""
-        return self.step / self.total
+        """Fraction of the whole that is done; 1 where a job goes on beyond its total."""
+        return min(1.0, self.step / self.total)
 
     @property
     def start_ratio(self) -> float:
         """Fraction that was already done when this attempt began."""
-        return self.start_step / self.total
+        return min(1.0, self.start_step / self.total)
+
+    @property
+    def farthest(self) -> float:
+        """The farthest step it was ever at, as far as is known."""
+        return self.step if self.best is None else max(self.step, self.best)
+
+    @property
+    def gone_back(self) -> float:
+        """Steps that the attempt itself did in vain; where nobody counted, from the farthest to where it is."""
+        return self.farthest - self.step if self.lost is None else self.lost
+
+    @property
+    def other_totals(self) -> tuple[float, ...]:
+        """Totals that it gave before, as far as they are kept; empty where it never changed."""
+        known = {each for each in (self.least_total, self.most_total) if each is not None}
+        return tuple(sorted(known - {self.total}))
+
+    @property
+    def made(self) -> float:
+        """Steps that the attempt did, those in vain too."""
+        return max(0.0, self.step - self.start_step) + self.gone_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +107,21 @@ class Forecast:
     time: float
     p_over: float | None = None
     crosses_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a scope that declares nothing may come to, by what `n` others came to; `basis` says which, in words.
+
+    It is nobody's declaration: it is shown, and nothing is held against it. `quantiles` maps 0 < q < 1 to amounts
+    in base units; one that is missing is not known.
+    """
+
+    scope: Scope
+    quantity: str
+    quantiles: Mapping[float, float]
+    n: int
+    basis: str
 
 
 @dataclass(frozen=True, slots=True)

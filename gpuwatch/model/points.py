@@ -64,7 +64,7 @@ ROW_WORDS = ("basis", "model")
 EVENT_WORDS = ("text", "job_id", "uuid", "channel", "epoch")
 """What an event may have as strings: `text` what was said or happened, `channel` by which way it was declared."""
 
-EVENT_NUMBERS = ("seq", "started", "step", "total", "start_step", "since", "until", "points")
+EVENT_NUMBERS = ("seq", "started", "step", "total", "start_step", "best", "lost", "since", "until", "points")
 """What an event may have as floats. `since`, `until` and `points` are of the kind `REPLAYED` alone."""
 
 DECLARATION = "declaration"

@@ -107,7 +107,7 @@ class AgentHealth:
     )
     socket_requests: Labelled = metric(
         "gpuwatch_agent_socket_requests_total",
-        "Messages of jobs at the agent's socket, by type and outcome.",
+        "What jobs said, at the socket and by other ways, by type and outcome.",
         "type", "outcome",
         kind="counter",
     )  # fmt: skip

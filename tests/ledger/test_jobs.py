@@ -143,9 +143,10 @@ def test_a_comment_declares(store: Store, told: dict[str, str]) -> None:
 
     (job,) = jobs(store)
 
-    assert ("llama", 640 * HOUR, "comment") == (
-        job.campaign, job.estimates["device-hours"].likely, job.estimates["device-hours"].channel,
-    )  # fmt: skip
+    estimate = job.estimates["device-hours"]
+    expected = {"comment": "user:ada", "admin_comment": "administrator"}
+    assert ("llama", 640 * HOUR) == (job.campaign, estimate.likely)
+    assert expected == {**expected, estimate.channel.replace("-", "_"): estimate.declared_by}
     post(store, delivery([held()], [declared("device-hours=10", "7", started=T0 + 1, time=T0 + 2.0)]))
     assert [10 * HOUR] == [job.estimates["device-hours"].likely for job in jobs(store)]
 

@@ -142,11 +142,39 @@ def test_a_declaration_that_is_no_text_is_refused(text: object) -> None:
     assert {"declaration": 1} == posting.rejected
 
 
+@pytest.mark.parametrize("channel", ["api", "cli", "comment", "admin-comment", "", None, ["api"]])
+def test_no_node_says_what_accounting_alone_can_know(channel: object) -> None:
+    """A node that lies does not speak for jobs of others."""
+    posting = read(delivery(declarations=[declared("wall=1h for=job:8", channel=channel)]))
+
+    assert ({}, 1) == (posting.journal, sum(posting.rejected.values()))
+
+
 def test_progress_is_read_with_its_first_step() -> None:
     """The step at which the attempt began comes with every report."""
     posting = read(delivery(events=[progress(120, 1000, start_step=100)]))
 
-    assert {ProgressId("default", "gw0", "run-1", T0): Progress(120, 1000, 100, T0 + 100.0)} == posting.progress
+    expected = Progress(120, 1000, 100, T0 + 100.0, least_total=1000, most_total=1000)
+    assert {ProgressId("default", "gw0", "run-1", T0): expected} == posting.progress
+
+
+def test_a_total_that_changes_is_kept_beside_the_one_in_force() -> None:
+    """Also where an older report comes late."""
+    said = (progress(120, 4500, time=T0 + 50.0), progress(200, 3410), progress(10, 9000, time=T0 + 10.0))
+
+    (found,) = read(delivery(events=said)).progress.values()
+
+    assert (200.0, 3410.0, (9000.0,)) == (found.step, found.total, found.other_totals)
+    assert (3410.0, 9000.0) == (found.least_total, found.most_total)
+
+
+def test_how_far_a_job_was_and_what_it_lost_are_kept_over_reports() -> None:
+    """An agent that lost its state counts anew: the greatest of each stands."""
+    said = progress(500, best=600, lost=100, time=T0 + 50.0), progress(510, best=510, lost=0)
+
+    (found,) = read(delivery(events=said)).progress.values()
+
+    assert (510.0, 600.0, 100.0) == (found.step, found.farthest, found.gone_back)
 
 
 def test_progress_before_the_first_device_has_no_start() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpuwatch.ledger import queries, writing
+from gpuwatch.ledger.ledger import JournalEntry
 from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.queries import Job, used
 from gpuwatch.ledger.store import Store
@@ -79,7 +80,7 @@ def test_what_the_job_said_is_beside_what_it_used(store: Store) -> None:
     assert {"device-hours": 7200.0, "energy": 3.6e6} == {
         each: value.likely for each, value in job.estimates.items()
     }
-    assert Progress(300, 1000, 0, T0 + 100.0) == job.progress
+    assert Progress(300, 1000, 0, T0 + 100.0, least_total=1000, most_total=1000) == job.progress
 
 
 def test_the_farthest_node_is_the_jobs_progress(store: Store) -> None:
@@ -199,8 +200,11 @@ def test_another_job_cannot_declare_for_this_one(store: Store) -> None:
 
 
 def test_an_operator_declares_for_a_job_by_its_id(store: Store) -> None:
-    """By API or command line, with no job of his own."""
-    post(store, delivery([row()], [declared("device-hours=1 for=job:run-1", None, started=None, channel="api")]))
+    """By API, with no job of his own."""
+    post(store, delivery([row()]))
+    with store.writing() as connection:
+        said = JournalEntry(T0 + 5.0, None, 0, "api", 1, None, "device-hours=1 for=job:run-1", "ada")
+        writing.post_declaration(connection, "default", said)
 
     assert 3600.0 == only_job(store).estimates["device-hours"].likely
 

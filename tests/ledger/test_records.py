@@ -17,7 +17,7 @@ from gpuwatch.ledger.records import (
     accepted,
     accepted_grant,
     allocated_seconds,
-    comment_text,
+    comments_of,
     cpu_seconds,
     devices_of,
     held_until,
@@ -174,24 +174,27 @@ def test_indices_count_where_nothing_else_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("live", "text"),
+    ("live", "said"),
     [
-        (None, None),
-        (Live(1.0), None),
-        (Live(1.0, comment="hello"), None),
+        (None, {}),
+        (Live(1.0), {}),
+        (Live(1.0, comment="hello"), {}),
         (
             Live(1.0, comment="hello; gpuwatch: campaign=llama device-hours=2; bye"),
-            "device-hours=2h campaign=llama",
+            {"comment": "device-hours=2h campaign=llama"},
         ),
-        (Live(1.0, comment="gpuwatch: device-hours=lots"), None),
-        (Live(1.0, comment="gpuwatch:gpuwatch:"), None),
-        (Live(1.0, admin_comment="gpuwatch: campaign=x"), "campaign=x"),
-        (Live(1.0, comment="gpuwatch: campaign=own", admin_comment="gpuwatch: campaign=x"), "campaign=own"),
+        (Live(1.0, comment="gpuwatch: device-hours=lots"), {}),
+        (Live(1.0, comment="gpuwatch:gpuwatch:"), {}),
+        (Live(1.0, admin_comment="gpuwatch: campaign=x"), {"admin-comment": "campaign=x"}),
+        (
+            Live(1.0, comment="gpuwatch: campaign=own", admin_comment="gpuwatch: campaign=x"),
+            {"comment": "campaign=own", "admin-comment": "campaign=x"},
+        ),
     ],
 )
-def test_a_comment_declares_after_its_mark(live: Live | None, text: str | None) -> None:
-    """The job's own words before the administrator's."""
-    assert text == comment_text(record(live=live))
+def test_a_comment_declares_after_its_mark(live: Live | None, said: dict[str, str]) -> None:
+    """The job's own words and the administrator's apart."""
+    assert said == dict(comments_of(record(live=live)))
 
 
 @pytest.mark.parametrize(

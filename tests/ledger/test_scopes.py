@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gpuwatch.ledger import scopes
 from gpuwatch.ledger.ledger import JournalEntry, JournalId
+from gpuwatch.ledger.scopes import Life
 from gpuwatch.model import Estimate, Scope
 
 
-def entry(text: str, job_id: str | None = "run-1", time: float = 10.0, channel: str = "socket") -> JournalEntry:
-    return JournalEntry(time, job_id, 0, channel, 1000, 1, text)
+def entry(
+    text: str,
+    job_id: str | None = "run-1",
+    time: float = 10.0,
+    channel: str = "socket",
+    uid: int | None = 1000,
+    who: str | None = None,
+) -> JournalEntry:
+    return JournalEntry(time, job_id, 0, channel, uid, 1, text, who)
 
 
 def estimate(likely: float, at: float = 10.0, channel: str = "socket", quantity: str = "device-hours") -> Estimate:
@@ -43,10 +53,11 @@ def test_all_revisions_are_kept_newest_first() -> None:
 
 
 def test_a_declaration_speaks_for_its_own_job_alone() -> None:
-    """A job that claims to be another is not heard; a campaign may be estimated by anybody."""
-    other, campaign = entry("device-hours=1 for=job:run-2"), entry("device-hours=1 for=campaign:llama")
+    """A job that claims to be another, an account or an array is not heard; for campaigns see below."""
+    others = [entry(f"device-hours=1 for={scope}") for scope in ("job:run-2", "account:ml", "array:run-1")]
+    campaign = entry("device-hours=1 for=campaign:llama")
 
-    assert () == scopes.estimates_of(other)
+    assert [(), (), ()] == [scopes.estimates_of(other) for other in others]
     assert [Scope("campaign", "llama")] == [each.scope for each in scopes.estimates_of(campaign)]
 
 
@@ -90,3 +101,83 @@ def test_a_jobs_tags_are_those_of_its_own_declarations() -> None:
 
     assert {"table": "2", "seed": "7", "data": "c4"} == scopes.tags_of(said) == scopes.tags_of(said[::-1])
     assert {} == scopes.tags_of([])
+
+
+def test_who_declared_is_said_as_it_is_proven() -> None:
+    """By name before number; an administrator's comment does not say whose it is."""
+    said = (
+        entry("wall=1h", who="ada"), entry("wall=1h"), entry("wall=1h", uid=None),
+        entry("wall=1h", uid=None, channel="admin-comment"),
+    )  # fmt: skip
+
+    assert ["user:ada", "uid:1000", "", "administrator"] == [
+        each.declared_by for one in said for each in scopes.estimates_of(one)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("declared_at", "ended", "original"),
+    [
+        (-500.0, 1000.0, True),
+        (99.9, 1000.0, True),
+        (100.1, 1000.0, False),
+        (900.0, None, True),
+        (900.0, 9000.0, True),
+    ],
+)
+def test_the_first_declaration_is_original_if_it_came_early(
+    declared_at: float, ended: float | None, original: bool
+) -> None:
+    """Before a tenth of the run; how long that is, is known at its end, and until then the first one stands."""
+    first, second = estimate(1.0, declared_at), estimate(2.0, declared_at + 1.0)
+
+    found = scopes.revisions([(key(1), first), (key(2), second)], Life(0.0, ended))
+
+    assert [(second, False), (first, original)] == [(each.estimate, each.original) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("declared_at", "channel", "late"),
+    [
+        (1000.0, "api", False),
+        (1000.1, "api", True),
+        (1059.0, "socket", False),
+        (1061.0, "socket", True),
+        (1061.0, "comment", True),
+    ],
+)
+def test_what_is_declared_after_the_end_never_counts(declared_at: float, channel: str, late: bool) -> None:
+    """Whatever its rank; clocks of nodes may differ by a minute, accounting's own is taken as it is."""
+    before, after = estimate(1.0, 5.0, "file"), estimate(2.0, declared_at, channel)
+
+    last, first = scopes.revisions([(key(1), before), (key(2), after)], Life(0.0, 1000.0))
+
+    assert (late, not late, False) == (last.after_end, last.in_force, last.original)
+    assert (False, late, True) == (first.after_end, first.in_force, first.original)
+
+
+def test_a_campaign_that_may_go_on_has_no_end_to_come_after() -> None:
+    """All of its jobs are over, and more may come."""
+    (found,) = scopes.revisions([(key(1), estimate(1.0, 2000.0, "api"))], Life(0.0, 1000.0, resumes=True))
+
+    assert (True, False, False) == (found.in_force, found.after_end, found.original)
+
+
+def test_a_campaign_is_estimated_by_who_has_a_part_in_it() -> None:
+    """From its jobs, by their owners, by who came first, and by whom the API knew to have the right."""
+    said = {
+        "first": entry("wall=1h", "run-8", 1.0, uid=8),
+        "first again": entry("wall=1h", "run-9", 2.0, uid=8),
+        "member": entry("wall=1h", "run-1", 3.0, uid=None),
+        "owner elsewhere": entry("wall=1h", "run-5", 3.0, uid=1000),
+        "stranger": entry("wall=1h", "run-6", 3.0, uid=6),
+        "nobody": entry("wall=1h", "run-7", 3.0, uid=None),
+        "api": entry("wall=1h", None, 3.0, "api", 6, "eve"),
+    }
+    keyed = [(key(number), each) for number, each in enumerate(said.values())]
+
+    heard = scopes.rightful(keyed, {("c", "run-1")}, {("c", 1000)})
+
+    names = [name for name, each in said.items() if each in [one for _, one in heard]]
+    assert ["first", "first again", "member", "owner elsewhere", "api"] == names
+    assert [] == scopes.rightful([], (), ())

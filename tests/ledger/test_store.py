@@ -57,7 +57,14 @@ def book_in(store: Store, cluster: str) -> Book:
             },
             {
                 ProgressId(each.cluster, each.node, each.job_id, each.started): Progress(
-                    each.step, each.total, each.start_step, each.time
+                    each.step,
+                    each.total,
+                    each.start_step,
+                    each.time,
+                    each.best,
+                    each.lost,
+                    each.least_total,
+                    each.most_total,
                 )
                 for each in _all(connection, tables.progress, cluster)
             },

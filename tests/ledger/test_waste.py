@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuwatch.ledger.jobs import Job, Run
-from gpuwatch.ledger.waste import LOSING, Parts, user_of, waste_of, wasted
+from gpuwatch.ledger.lost_work import LOSING
+from gpuwatch.ledger.waste import Parts, user_of, waste_of, wasted
 from gpuwatch.model import STATES, Usage
 from tests.ledger.batch import T0, record, running
 from tests.ledger.made import job, line, progress, run, used
@@ -140,6 +143,25 @@ def test_work_that_the_next_attempt_did_again_is_lost() -> None:
     parts = waste_of(job(failed("NODE_FAIL", progress=progress(500, 600)), again))
 
     assert {"working": 1200.0, "idle": 100.0, "lost": 700.0} == exclusive(parts)
+
+
+def test_work_that_is_done_again_is_lost_however_the_attempt_ended() -> None:
+    """Its user cancelled it, and took up the checkpoint before."""
+    again = run([line(used({"working": 1000.0}))], started=T0 + 1000, last_seen=T0 + 2000.0, outcome="COMPLETED",
+                progress=progress(1000, 2000, start_step=250))  # fmt: skip
+
+    parts = waste_of(job(failed("CANCELLED", progress=progress(500, 600)), again))
+
+    assert 700.0 == parts.lost
+
+
+def test_steps_that_a_failed_attempt_went_back_itself_are_lost_too() -> None:
+    """It did 750 steps in 600 s and was at 500 when it reported last."""
+    went_back = replace(progress(500, 600), best=600.0, lost=250.0)
+
+    parts = waste_of(job(failed(progress=went_back)))
+
+    assert {"working": 300.0, "idle": 100.0, "lost": 600.0} == exclusive(parts)
 
 
 def test_a_hang_after_the_last_report_is_spinning_and_not_lost_too() -> None:

@@ -1,0 +1,136 @@
+"""Declarations that come to accounting itself: who may make them for what, and how they are kept.
+
+A refusal names who may, and tells nobody of what he may not read whether it is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gpuwatch import declaration
+from gpuwatch.declaration import Declaration
+from gpuwatch.errors import DeclarationError, Forbidden
+from gpuwatch.ledger.audience import Audience
+from gpuwatch.ledger.declarable import Found, found, only
+from gpuwatch.ledger.ledger import JournalEntry
+from gpuwatch.ledger.scopes import declarer_of
+from gpuwatch.model import Scope
+
+CHANNEL = "api"
+WHO_MAY = {
+    "job": "its owner, a coordinator of its account and admins may",
+    "array": "its owner, a coordinator of its account and admins may",
+    "campaign": "who owns a job in it or declared for it first, a coordinator of a job in it, and admins may",
+    "account": "its coordinators and admins may",
+}
+"""By kind of scope, who may declare for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declarer:
+    """Who declares, as it is proven: `own` is what is his, `readable` what he may read; an admin may everything.
+
+    `name` is empty where the user id has none; `how` is the way by which it is proven.
+    """
+
+    name: str
+    uid: int | None
+    how: str
+    own: Audience
+    readable: Audience
+    is_admin: bool = False
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """What declarations call him."""
+        names = {f"user:{self.name}"} if self.name else set()
+        return frozenset(names | ({f"uid:{self.uid}"} if self.uid is not None else set()))
+
+
+def may_declare(who: Declarer, what: Found) -> bool:
+    """Whether he may declare for it; a campaign that nobody has spoken for is whoever's comes first."""
+    if who.is_admin:
+        return True
+    if what.scope.kind != "campaign":
+        return bool(what.owners) and all(map(who.own.admits, what.owners))
+    is_new = not what.owners and what.first is None
+    return is_new or any(map(who.own.admits, what.owners)) or (what.first is not None and who.own.owns(what.first))
+
+
+def readable(who: Declarer, what: Found) -> Found | None:
+    """What is declared for it, as far as he may read it; None where that is nothing.
+
+    Of a campaign whose jobs he may not all read it is what he declared himself: anybody can join one.
+    """
+    is_known = bool(what.owners or what.revisions)
+    if who.readable.everything:
+        return what if is_known else None
+    if what.owners and all(map(who.readable.admits, what.owners)):
+        return what
+    own = [each for each in what.revisions if each.estimate.declared_by in who.labels]
+    is_his = what.scope.kind == "campaign" and (own or any(map(who.readable.admits, what.owners)))
+    return only(what, own) if is_his else None
+
+
+def declared_for(connection: Connection, who: Declarer, scope: Scope, now: float) -> Found | None:
+    """What is declared for a scope, every revision, as far as he may read it; None where he may read nothing."""
+    seen = (readable(who, each) for each in found(connection, scope, who.own.cluster, now))
+    return next((each for each in seen if each is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A declaration that may be made: for what, and the entry of the journal."""
+
+    what: Found
+    entry: JournalEntry
+
+
+def admitted(connection: Connection, who: Declarer, text: str, now: float) -> Admitted | None:
+    """What he declares, as it is to be kept by `writing.post_declaration`; None where there is no such job.
+
+    Raises `DeclarationError` for what cannot be declared so, `Forbidden` for what he may not.
+    """
+    read, scope = _read(text)
+    candidates = found(connection, scope, who.own.cluster, now)
+    what = next((each for each in candidates if may_declare(who, each)), None)
+    if what is not None:
+        said = declaration.format(Declaration(what.scope, read.amounts, None, read.basis))
+        entry = JournalEntry(now, None, what.started, CHANNEL, who.uid, None, said, who.name or None)
+        return Admitted(what, entry)
+    if who.readable.everything and not candidates:
+        return None
+    raise Forbidden(_refusal(who, scope, candidates))
+
+
+def stored(connection: Connection, admitted: Admitted, now: float) -> Found:
+    """The revisions that it has become."""
+    what, entry = admitted.what, admitted.entry
+    said = (entry.time, entry.channel, declarer_of(entry))
+    seen = found(connection, what.scope, what.cluster, now)
+    same = next(each for each in seen if (each.cluster, each.started) == (what.cluster, what.started))
+    new = ((each, each.estimate) for each in same.revisions)
+    return only(same, (each for each, one in new if (one.declared_at, one.channel, one.declared_by) == said))
+
+
+def _read(text: str) -> tuple[Declaration, Scope]:
+    """A declaration as it may come from outside of a job, and its scope."""
+    read = declaration.parse(text)
+    if read.scope is None:
+        there_is = "job:ID|campaign:NAME|account:NAME|array:ID"
+        raise DeclarationError(f"for: nothing says what this is for; add for={there_is}")
+    if read.campaign is not None:
+        there = "the job says it itself, or `gpuwatch campaign add` does"
+        raise DeclarationError(f"campaign: is not declared from outside of a job; {there}")
+    if read.tags:
+        raise DeclarationError("tag: is not declared from outside of a job; `gpuwatch tag` gives tags to jobs")
+    return read, read.scope
+
+
+def _refusal(who: Declarer, scope: Scope, candidates: tuple[Found, ...]) -> str:
+    who_may = WHO_MAY[scope.kind]
+    if any(readable(who, each) is not None for each in candidates):
+        return f"for={scope}: is not yours to declare for; {who_may}"
+    return f"for={scope}: there is none of that name, or it is not yours to declare for; {who_may}"

@@ -1,0 +1,105 @@
+"""Declarations and refusals that accounting itself keeps, in each of the databases."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Connection, func, select
+
+from gpuwatch.errors import DeclarationError, Forbidden, Unavailable
+from gpuwatch.ledger import refusals, tables
+from gpuwatch.ledger.audience import EVERYTHING, Audience
+from gpuwatch.ledger.declaring import Declarer, admitted, declared_for
+from gpuwatch.ledger.ledger import NOT_STARTED, JournalEntry
+from gpuwatch.ledger.refusals import Refusal
+from gpuwatch.ledger.store import Store
+from gpuwatch.ledger.writing import post_declaration
+from gpuwatch.model import Scope
+
+NOW = 1_764_000_000.0
+
+
+def entry(text: str = "device-hours=1 for=campaign:llama") -> JournalEntry:
+    """A declaration by API."""
+    return JournalEntry(NOW, None, NOT_STARTED, "api", 1000, None, text, "ada")
+
+
+def refusal(text: str = "device-hours=1 for=job:7", cluster: str = "default", who: str = "eve") -> Refusal:
+    return Refusal(cluster, NOW, who, 1004, "socket", text, "is not yours")
+
+
+def somebody(name: str = "eve", *, staff: bool = False) -> Declarer:
+    """A user of no account."""
+    own = Audience(False, "default", name, 1004)
+    return Declarer(name, 1004, "socket", own, EVERYTHING if staff else own, staff)
+
+
+def test_each_declaration_has_a_number_of_its_own(store: Store) -> None:
+    """However many accountings take one at once, and whatever an agent is called."""
+
+    def keep(_: int) -> int:
+        with store.writing() as connection:
+            return post_declaration(connection, "default", entry()).seq
+
+    with ThreadPoolExecutor(4) as several:
+        numbers = sorted(several.map(keep, range(12)))
+
+    assert [*range(1, 13)] == numbers
+    with store.reading() as connection:
+        assert 12 == connection.scalar(select(func.count()).select_from(tables.journal))
+        found = declared_for(connection, somebody(staff=True), Scope("campaign", "llama"), NOW)
+    assert found is not None and 12 == len(found.revisions)
+
+
+def test_every_accounting_keeps_declarations(store: Store) -> None:
+    """One that does not lead too: what it is told, no other is told."""
+
+    def closed(_: Connection) -> None:
+        raise Unavailable("another leads")
+
+    store.fence(closed)
+    try:
+        with pytest.raises(Unavailable), store.writing() as connection:
+            post_declaration(connection, "default", entry())
+        with store.writing(fenced=False) as connection:
+            assert 1 == post_declaration(connection, "default", entry()).seq
+    finally:
+        store.fence(None)
+
+
+def test_the_newest_refusals_are_kept(store: Store) -> None:
+    """A cluster's own number of them; what is long is cut, what cannot be shown is replaced."""
+    with store.writing() as connection:
+        for number in range(5):
+            refusals.keep(connection, refusal(f"{number}\0\u202e" + "x" * 5000), 3)
+        refusals.keep(connection, refusal("elsewhere", cluster="other"), 3)
+
+    with store.reading() as connection:
+        found = refusals.refusals(connection, "default", 10)
+        assert ["elsewhere"] == [each.text for each in refusals.refusals(connection, "other", 10)]
+        assert [] == [*refusals.refusals(connection, "default", 10, "ada")]
+        assert 2 == len(refusals.refusals(connection, "default", 2, "eve"))
+    assert ["4", "3", "2"] == [each.text[0] for each in found]
+    assert all(len(each.text) <= 1000 and each.text.isprintable() for each in found)
+
+
+def test_what_is_declared_from_outside_says_for_what(store: Store) -> None:
+    """Membership and tags are the job's own word."""
+    with store.reading() as connection:
+        for text in ("wall=1h", "wall=1h campaign=x for=job:7", "wall=1h tag=a:b for=job:7", "wall=1h for=x"):
+            with pytest.raises(DeclarationError):
+                admitted(connection, somebody(staff=True), text, NOW)
+
+
+def test_what_there_is_not_only_staff_is_told(store: Store) -> None:
+    """A campaign begins with who declares for it first."""
+    with store.reading() as connection:
+        assert None is admitted(connection, somebody(staff=True), "wall=1h for=job:7", NOW)
+        with pytest.raises(Forbidden, match="there is none of that name, or it is not yours"):
+            admitted(connection, somebody(), "wall=1h for=job:7", NOW)
+        with pytest.raises(Forbidden, match="its coordinators and admins may"):
+            admitted(connection, somebody(), "wall=1h for=account:ml", NOW)
+        new = admitted(connection, somebody(), "wall=1h for=campaign:new", NOW)
+        assert None is declared_for(connection, somebody(), Scope("campaign", "new"), NOW)
+    assert new is not None and "wall=1h for=campaign:new" == new.entry.text
