@@ -159,6 +159,14 @@ class AgentSettings(_Table):
     socket: SocketPath = Field(
         default=Path("/run/gpuwatch/agent.sock"), description="where jobs declare and report progress"
     )
+    jobs_directory: FilePath = Field(
+        default=Path("/run/gpuwatch-jobs"),
+        description="where each job may have a directory to write `progress` and `declare` into, docs/socket.md",
+    )
+    job_token_file: FilePath | None = Field(
+        default=None,
+        description="file with the secret of jobs' tokens, by which they speak over HTTP; unset: they do not",
+    )
     devices: Names = Field(default=("nvidia",), description="device sources to read")
     host: Names = Field(default=("system", "network"), description="host sources to read")
     jobs: Names = Field(

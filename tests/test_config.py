@@ -184,7 +184,10 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 
     found = mistakes_of(main, {"agent.socket": "/" + "x" * 107})
 
-    agent = "interval_seconds, listen, state_directory, socket, devices, host, jobs, sinks, require_device,"
+    agent = (
+        "interval_seconds, listen, state_directory, socket, jobs_directory, job_token_file, devices, host, jobs,"
+        " sinks, require_device,"
+    )
     assert {
         f"{broken}: is not TOML; Expected ']' at the end of a table declaration (at line 1, column 7)",
         f"{latin}: byte 5 is not UTF-8; TOML is UTF-8",

@@ -49,7 +49,10 @@ ENTRIES_PER_ANSWER = 5_000
 
 
 class Agent:
-    """One node. The main loop calls `tick`; other threads `handle` (of jobs), `since` and `acknowledge`."""
+    """One node. The main loop calls `tick`; other threads `handle` (of jobs), `since` and `acknowledge`.
+
+    What jobs say by other ways is for `intake`; `living` are those that lived at the last tick, for any thread.
+    """
 
     def __init__(
         self,
@@ -75,8 +78,9 @@ class Agent:
         self._state = loaded.state
         journal = Journal(directory.journal, disk=directory.disk, clock=clock.monotonic)
         self._records = Records(self._state.epoch, self._state.seq, journal)
-        self._intake = Intake(site, self._lock, self._registry, self._records, sampler.job_sources, clock)
-        self.handle = self._intake.handle
+        self.intake = Intake(site, self._lock, self._registry, self._records, sampler.job_sources, clock)
+        self.handle = self.intake.handle
+        self.living: frozenset[str] = frozenset()
         self._ended: dict[RowKey, JobRow] = {}
         self._closed: dict[RowKey, float] = {}
         self._shown_seq = -1
@@ -113,7 +117,7 @@ class Agent:
         """Read, meter, publish. Raises only `RestartRequired`."""
         began = time.perf_counter()
         wall = self._clock.time()
-        sample = self._sampler.sample(now, wall, self._intake.runs)
+        sample = self._sampler.sample(now, wall, self.intake.runs)
         with self._lock:
             self._watch_clock(now, wall)
             self._account(sample, now, wall)
@@ -122,7 +126,7 @@ class Agent:
                 self._health,
                 tick_seconds=time.perf_counter() - began,
                 clock_jumps=float(self._clock_watch.jumps),
-                socket_requests=dict(self.socket_counters().items()),
+                socket_requests=dict((*self.socket_counters().items(), *self.intake.counters().items())),
             )
             snapshot = self.snapshot = self._publish(sample, wall)
             self._ticked_at = now
@@ -161,7 +165,9 @@ class Agent:
             # Whoever holds at both ends of a gap is charged for it: be sure to know who held.
             self._held, self._records.urgent = shares, True
         self._update_rows(shares, wall)
+        self.intake.hear_environment(sample.jobs)
         alive = self._registry.see(sample.jobs)
+        self.living = frozenset(alive)
         self._end_runs(sample.runs - alive, wall)
         self._close(self._registry.ended(alive | set(self._registry.runs), now), wall)
         self._settle(now, wall)

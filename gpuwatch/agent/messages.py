@@ -13,6 +13,7 @@ from gpuwatch.errors import Rejected
 
 MOST_TEXT_CHARACTERS = 16_384
 MOST_STEPS = 1e15
+CHANNELS = ("socket", "environment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,13 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Declare:
-    """What the job says it will need, in the grammar of docs/declaring.md; not yet parsed."""
+    """What the job says it will need, in the grammar of docs/declaring.md; not yet parsed.
+
+    `channel` is one of `CHANNELS`: whoever hands over a variable of the environment says so.
+    """
 
     text: str
+    channel: str = "socket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,25 @@ def parse(document: Mapping[str, Any]) -> Message:
     return message(**{name: _READERS[name](document) for name in known})
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A report in a file or over HTTP: `time` in Unix seconds and `pid` are the writer's word."""
+
+    report: ReportProgress
+    time: float | None = None
+    pid: int | None = None
+
+
+def written(document: Mapping[str, Any]) -> Written:
+    """The report that a JSON object is without its type; other fields than these four are not read."""
+    report = ReportProgress(_step(document), _total(document))
+    time, pid = document.get("time"), document.get("pid")
+    if time is not None and (isinstance(time, bool) or not isinstance(time, int | float) or not 0 <= time < 2**33):
+        _refuse("time", f"{_shown(time)} is none", "Unix seconds")
+    known = isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid < 2**32
+    return Written(report, None if time is None else float(time), pid if known else None)
+
+
 _EXAMPLE = '{"type": "progress", "step": 1200, "total": 9000}'
 
 
@@ -107,12 +131,16 @@ def _name(document: Mapping[str, Any]) -> str:
     return _encodable("name", name)
 
 
+def _channel(document: Mapping[str, Any]) -> str:
+    channel = document.get("channel", CHANNELS[0])
+    if channel not in CHANNELS:
+        _refuse("channel", f"unknown {_shown(channel)}", f"there is: {', '.join(CHANNELS)}")
+    return str(channel)
+
+
 def _step(document: Mapping[str, Any]) -> float:
-    step = _number("step", document.get("step"))
-    total = document.get("total")
-    if total is not None and step > _number("total", total):
-        _refuse("step", f"{step:g} is beyond the total {total:g}", "send the new total where there is more to do")
-    return step
+    # Not compared with the total: who trains on beyond it is farther than he thought, and that is worth knowing.
+    return _number("step", document.get("step"))
 
 
 def _total(document: Mapping[str, Any]) -> float | None:
@@ -133,6 +161,7 @@ def _exit_code(document: Mapping[str, Any]) -> int | None:
 
 _READERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "text": _text,
+    "channel": _channel,
     "step": _step,
     "total": _total,
     "name": _name,

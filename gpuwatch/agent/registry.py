@@ -14,25 +14,32 @@ from gpuwatch.model import Allocation, Declared, Estimate, JobKey, Progress, Rea
 LIMIT_WAITING = 10_000
 HOUR_SECONDS = 3600.0
 QUOTA_BYTES_PER_HOUR = 256_000
+CHANNELS = ("file", "environment", "socket")
+"""The ways of declaring on a node, each outranking those before it (docs/socket.md)."""
+
+_MOST_SPEAKERS = 256
 
 
 @dataclass(slots=True)
 class Quota:
-    """How much each user may have written to the journal in an hour: it is bounded, and belongs to all."""
+    """How much each user may have written to the journal in an hour: it is bounded, and belongs to all.
+
+    Of a job whose user is not known, the job itself stands for him.
+    """
 
     limit_bytes: int = QUOTA_BYTES_PER_HOUR
     _hour: int = 0
-    _used: dict[int, int] = field(default_factory=dict)
+    _used: dict[int | str, int] = field(default_factory=dict)
 
-    def take(self, uid: int, size: int, now: float) -> bool:
+    def take(self, who: int | str, size: int, now: float) -> bool:
         """Whether so much more fits into this hour; counted only where it does. `now` is monotonic."""
         hour = int(now // HOUR_SECONDS)
         if hour != self._hour:
             self._hour, self._used = hour, {}
-        used = self._used.get(uid, 0) + size
+        used = self._used.get(who, 0) + size
         if used > self.limit_bytes:
             return False
-        self._used[uid] = used
+        self._used[who] = used
         return True
 
 
@@ -47,12 +54,18 @@ class OpenJob:
 
 @dataclass(slots=True)
 class Said:
-    """What a job said about itself; it may say it before it holds a device. `seq` is that of its progress."""
+    """What a job said about itself; it may say it before it holds a device. `seq` is that of its progress.
+
+    `heard` has what came last by ways that repeat themselves, `steps` how far each of its processes was.
+    """
 
     estimates: dict[str, Estimate] = field(default_factory=dict)
     campaign: str | None = None
+    campaign_channel: str = CHANNELS[0]
     progress: Progress | None = None
     seq: int = 0
+    heard: dict[str, str] = field(default_factory=dict)
+    steps: dict[object, float] = field(default_factory=dict)
 
 
 def claims(
@@ -155,19 +168,31 @@ class Registry:
         _trim(self._said)
         return said
 
-    def report(self, job_id: str, step: float, total: float, wall: float, seq: int) -> Progress:
-        """Note how far a job is; the first step it reports is where its attempt began."""
-        said = self.said(job_id)
-        start = said.progress.start_step if said.progress is not None else step
-        said.progress, said.seq = Progress(step, total, start, wall), seq
+    def latest(self, job_id: str) -> tuple[JobKey | None, Said]:
+        """The job that has this id now, else the last that had it, while its end is shown; with what it said."""
+        over = [key for key in self._over if key.job_id == job_id]
+        if job_id in self.open or job_id in self._said or not over:
+            return self.key_of(job_id), self.said(job_id)
+        key = max(over, key=lambda each: each.started)
+        return key, self._over[key]
+
+    def report(
+        self, said: Said, step: float, total: float, wall: float, seq: int, speaker: object = None
+    ) -> Progress:
+        """Note how far a job is, as its process `speaker` says; the first step it reports is where it began."""
+        said.progress, said.seq = reported(said, step, total, wall, speaker), seq
         return said.progress
 
-    def declare(self, job_id: str, estimates: Iterable[Estimate], campaign: str | None) -> None:
-        """Note what a job declared for itself; the latest word on a quantity stands."""
-        said = self.said(job_id)
-        said.campaign = campaign or said.campaign
+    def declare(
+        self, said: Said, estimates: Iterable[Estimate], campaign: str | None, channel: str = "socket"
+    ) -> None:
+        """Note what a job declared for itself: on each quantity the best channel's word stands, its latest."""
+        if campaign is not None and (said.campaign is None or _outranks(channel, said.campaign_channel)):
+            said.campaign, said.campaign_channel = campaign, channel
         for estimate in estimates:
-            said.estimates[estimate.quantity] = estimate
+            before = said.estimates.get(estimate.quantity)
+            if before is None or _outranks(channel, before.channel):
+                said.estimates[estimate.quantity] = estimate
 
     def key_of(self, job_id: str) -> JobKey | None:
         """The key of an open job; None where it has not held a device yet."""
@@ -209,6 +234,30 @@ class Registry:
         self._last_started.update(document.get("last_started", {}))
 
 
+def reported(said: Said, step: float, total: float, wall: float, speaker: object = None) -> Progress:
+    """How far a job is once one of its processes, `speaker`, says so; the job's first step is where it began.
+
+    Lost is what a process itself went back, or how far a new one begins behind where the job was: several that
+    report side by side are a step or so apart all the time, and lose nothing by it.
+    """
+    before = said.progress
+    reached = said.steps.pop(speaker, before.step if before is not None else step)
+    said.steps[speaker] = step
+    while len(said.steps) > _MOST_SPEAKERS:
+        del said.steps[next(iter(said.steps))]
+    if before is None:
+        return Progress(step, total, step, wall, best=step, lost=0.0)
+    best = max(step, before.step, before.best or 0.0)
+    lost = (before.lost or 0.0) + max(0.0, reached - step)
+    return Progress(step, total, before.start_step, wall, best, lost)
+
+
+def _outranks(channel: str, other: str) -> bool:
+    """Whether a word counts against an earlier one."""
+    rank = {name: place for place, name in enumerate(CHANNELS)}
+    return rank.get(channel, -1) >= rank.get(other, -1)
+
+
 def _listed(told: JobsReading | None) -> set[str]:
     return {*told.alive, *(allocation.job_id for allocation in told.allocations)} if told is not None else set()
 
@@ -223,8 +272,10 @@ def _said_document(said: Said) -> dict[str, Any]:
     return {
         "estimates": [asdict(estimate) for estimate in said.estimates.values()],
         "campaign": said.campaign,
+        "campaign_channel": said.campaign_channel,
         "progress": asdict(said.progress) if said.progress else None,
         "seq": said.seq,
+        "heard": said.heard,
     }
 
 
@@ -232,4 +283,7 @@ def _said(document: Mapping[str, Any]) -> Said:
     told = [{**each, "scope": Scope(*each["scope"][:2])} for each in document.get("estimates", ())]
     estimates = {each.quantity: each for each in (of_document(Estimate, each) for each in told)}
     progress = of_document(Progress, document["progress"]) if document.get("progress") else None
-    return Said(estimates, document.get("campaign"), progress, document.get("seq", 0))
+    # An earlier program knew of the socket alone.
+    channel = document.get("campaign_channel", CHANNELS[-1])
+    heard = dict(document.get("heard", {}))
+    return Said(estimates, document.get("campaign"), channel, progress, document.get("seq", 0), heard)

@@ -21,6 +21,8 @@ def _progress_facts(job_id: str, key: JobKey | None, said: Said) -> dict[str, An
         "step": said.progress.step,
         "total": said.progress.total,
         "start_step": said.progress.start_step,
+        "best": said.progress.best,
+        "lost": said.progress.lost,
     }
 
 

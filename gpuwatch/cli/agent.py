@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
-from gpuwatch import config
+from gpuwatch import config, specs
 from gpuwatch.agent.agent import Agent
+from gpuwatch.agent.job_files import JobFiles
 from gpuwatch.agent.sampler import Sampler
 from gpuwatch.agent.socket import JobSocket
 from gpuwatch.agent.state import StateDirectory
+from gpuwatch.agent.tokens import secret_of
 from gpuwatch.cli.daemon import serve
 from gpuwatch.cli.options import ConfigOption, VerboseOption, overrides_of
 from gpuwatch.errors import Unavailable
@@ -19,6 +22,7 @@ from gpuwatch.model import Site
 from gpuwatch.settings import Settings
 from gpuwatch.web import web_config
 from gpuwatch.web.exposition import base_app
+from gpuwatch.web.job_api import PREFIX, JobApi
 from gpuwatch.web.security import Security
 from gpuwatch.web.server import WebServer
 from gpuwatch.web.usage_api import PATHS, usage_routes
@@ -39,6 +43,7 @@ class Node:
     """A running agent: sources, meter, socket and web server. A context manager; entering starts it."""
 
     def __init__(self, settings: Settings) -> None:
+        specs.known()  # a mistake in the site's specs is told at the start
         self._settings = settings
         site = Site(settings.site.cluster, settings.site.node, settings.site.procfs, settings.site.sysfs)
         room = settings.agent
@@ -58,13 +63,17 @@ class Node:
             site, sampler, list(sources["sinks"].values()), self._directory, _meter_settings(settings)
         )
         self._socket = JobSocket(str(room.socket), self.agent.handle, site.procfs)
-        self.agent.socket_counters = self._socket.counters
+        self._job_api = JobApi(self.agent.intake.speak, self._job_secret) if room.job_token_file else None
+        self.agent.socket_counters = self._counters
+        self._files = JobFiles(room.jobs_directory, self.agent.intake, lambda: self.agent.living)
         application = self._application(sources["sinks"].get("prometheus"))
         self._web = WebServer(application, room.listen, self._security)
 
     def _application(self, exposition: Any) -> Any:
         title = f"gpuwatch agent on {self._settings.site.node}"
-        routes = usage_routes(self.agent, self._token)
+        jobs = self._job_api.routes() if self._job_api is not None else []
+        routes = [*usage_routes(self.agent, self._token), *jobs]
+        own_tokens = (*(PATHS if self._settings.agent.usage_token_file else ()), *((PREFIX,) if jobs else ()))
         render = exposition.render if exposition is not None else bytes
         links = [("/metrics", "Metrics"), ("/api/v1/usage?since=0", "Usage"), ("/-/ready", "Readiness")]
         return base_app(
@@ -75,12 +84,20 @@ class Node:
             links,
             routes,
             security=self._security,
-            bearer_paths=PATHS if self._settings.agent.usage_token_file else (),
+            bearer_paths=own_tokens,
         )
 
     def _token(self) -> str | None:
         path = self._settings.agent.usage_token_file
         return path.read_text(encoding="utf-8").strip() if path is not None else None
+
+    def _job_secret(self) -> bytes:
+        path = self._settings.agent.job_token_file
+        assert path is not None
+        return secret_of(path)
+
+    def _counters(self) -> Mapping[tuple[str, str], float]:
+        return {**self._socket.counters(), **(self._job_api.counters() if self._job_api is not None else {})}
 
     @property
     def url(self) -> str:
@@ -90,6 +107,7 @@ class Node:
     def __enter__(self) -> Node:
         self.agent.start()
         self._socket.start()
+        self._files.start()
         self._web.start()
         return self
 
@@ -117,6 +135,7 @@ class Node:
 
     def __exit__(self, *_: object) -> None:
         self._web.stop()
+        self._files.stop()
         self._socket.stop()
         self.agent.close()
         self._directory.__exit__(None, None, None)

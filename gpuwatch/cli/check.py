@@ -113,6 +113,8 @@ def findings_of(settings: Settings, sources: inspection.Sources, probe: bool, no
             findings.extend(usage_inspection.probed(what, sink.check, _PATIENCE * sources.timeout_seconds, now))
     findings.append(inspection.state_directory(settings))
     findings.append(inspection.socket_directory(settings))
+    findings.append(inspection.jobs_directory(settings))
+    findings.extend(inspection.job_tokens(settings))
     findings.extend(inspection.usage_token(settings))
     findings.extend(web_inspection.web(settings, now))
     findings.extend(inspection.ports(settings))

@@ -19,6 +19,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal, TypeVar
 
 from gpuwatch import config
+from gpuwatch.agent.job_files import refusal_of_parent
+from gpuwatch.agent.tokens import secret_of
 from gpuwatch.errors import Forbidden, GpuwatchError, Unavailable
 from gpuwatch.jobs.base import JobsReading, NodeView
 from gpuwatch.model import Device, series_of
@@ -215,6 +217,38 @@ def usage_token(settings: Settings) -> Iterator[Finding]:
     else:
         failed = Finding("usage token", "failed", f"{path}: empty", Unavailable.exit_code)
         yield failed if empty else Finding("usage token", "ok", f"{path}: readable")
+
+
+def jobs_directory(settings: Settings) -> Finding:
+    """Whether jobs can say something in files, and whether the agent would believe it."""
+    path, what = settings.agent.jobs_directory, "jobs directory"
+    try:
+        refusal = refusal_of_parent(path.lstat(), {0, os.geteuid()})
+        if path.is_symlink() or not path.is_dir():
+            refusal = "is no directory"
+        if refusal is None:
+            os.listdir(path)  # noqa: PTH208 - only whether it may be
+    except FileNotFoundError:
+        refusal = None
+    except OSError as exc:
+        refusal = f"cannot be read: {exc.strerror or exc}"
+    if refusal is not None:
+        return Finding(what, "warning", f"{path}: {refusal}; nothing in it is read")
+    there = path.exists()
+    return Finding(what, "ok", f"{path}: jobs may write there" if there else f"{path}: none, jobs write no files")
+
+
+def job_tokens(settings: Settings) -> Iterator[Finding]:
+    """Whether jobs can speak over HTTP, where that is configured."""
+    path = settings.agent.job_token_file
+    if path is None:
+        return
+    try:
+        secret_of(path)
+    except Unavailable as exc:
+        yield Finding("job tokens", "warning", f"{exc}; jobs cannot speak over HTTP")
+    else:
+        yield Finding("job tokens", "ok", f"{path}: readable; jobs may speak over HTTP")
 
 
 def port(what: str, listen: str, taken_is: Status, exit_code: int) -> Finding:

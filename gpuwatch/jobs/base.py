@@ -39,6 +39,15 @@ class NodeView:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """What a process of a job has in its environment as `GPUWATCH_ESTIMATE`: anything at all."""
+
+    text: str
+    uid: int | None
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobsReading:
     """Who holds what, and which jobs live.
 
@@ -48,6 +57,7 @@ class JobsReading:
     `excess` is by how much claims that this source refused, because they did not fit on their device, exceed it.
     `storage_waits` has for how many seconds a job's processes have all waited for storage since its control group
     was made, by job; those that are read now and then are in it only when they were read just now.
+    `declared` has the variable of jobs whose processes' environment may be read, again and again.
     """
 
     allocations: tuple[Allocation, ...] = ()
@@ -55,6 +65,7 @@ class JobsReading:
     unknown: frozenset[str] = frozenset()
     excess: float = 0.0
     storage_waits: Mapping[str, float] = EMPTY
+    declared: Mapping[str, Variable] = EMPTY
 
 
 class JobSource(Protocol):

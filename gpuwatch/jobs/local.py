@@ -14,6 +14,7 @@ from gpuwatch.errors import Unavailable
 from gpuwatch.hygiene import label
 from gpuwatch.jobs import proc
 from gpuwatch.jobs.base import JobsReading, NodeView, Run
+from gpuwatch.jobs.estimate_variable import EstimateVariables
 from gpuwatch.jobs.lives import Lives
 from gpuwatch.jobs.pressure import StorageWaits
 from gpuwatch.jobs.proc import Stat
@@ -56,6 +57,7 @@ class LocalJobs:
         self._known: dict[int, _Known] = {}
         self._groups: dict[str, str] = {}
         self._waits = StorageWaits()
+        self._variables = EstimateVariables(site.procfs)
         self._run_ids: frozenset[str] = frozenset()
         self._names: dict[int, str] = {}
         self._lock = Lock()
@@ -67,12 +69,13 @@ class LocalJobs:
             alive = self._trees.refresh(view.runs, view.now)
             allocations: list[Allocation] = []
             unknown: set[str] = set()
+            members: dict[str, list[int]] = {}
             for uid, device in view.devices.items():
                 reading = view.readings.get(uid)
                 if reading is None or reading.processes is None:
                     unknown.add(uid)
                     continue
-                jobs, unseen = self._holders(reading.processes, view.runs)
+                jobs, unseen = self._holders(reading.processes, view.runs, members)
                 if unseen:
                     unknown.add(uid)
                 holders = len(jobs) + bool(unseen)
@@ -82,7 +85,8 @@ class LocalJobs:
             holding = {each.job_id for each in allocations}
             groups = self._own_groups(holding, view.runs) if self._waits.due(view.now) else {}
             waits = self._waits.read(groups, view.now)
-        return JobsReading(tuple(allocations), alive, frozenset(unknown), storage_waits=waits)
+            declared = self._variables.read(members, view.now)
+        return JobsReading(tuple(allocations), alive, frozenset(unknown), storage_waits=waits, declared=declared)
 
     def job_of(self, pid: int, runs: Mapping[str, Run]) -> str | None:
         """The id of the job that a process belongs to; None where there is no such process any more."""
@@ -94,8 +98,13 @@ class LocalJobs:
         """0 for a run, whose end is known."""
         return self._linger_seconds if job_id.startswith(("user:", "container:")) else 0.0
 
-    def _holders(self, processes: Iterable[Process], runs: Mapping[str, Run]) -> tuple[set[str], bool]:
-        """The jobs of some processes, and whether there are processes that could not be looked at."""
+    def _holders(
+        self, processes: Iterable[Process], runs: Mapping[str, Run], members: dict[str, list[int]]
+    ) -> tuple[set[str], bool]:
+        """The jobs of some processes, and whether there are processes that could not be looked at.
+
+        The processes of each job are added to `members`.
+        """
         jobs, unseen = set(), False
         for pid in {process.pid for process in processes}:
             try:
@@ -105,6 +114,7 @@ class LocalJobs:
                 continue
             if job_id is not None:
                 jobs.add(job_id)
+                members.setdefault(job_id, []).append(pid)
         return jobs, unseen
 
     def _own_groups(self, jobs: Iterable[str], runs: Mapping[str, Run]) -> dict[str, str]:

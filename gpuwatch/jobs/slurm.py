@@ -15,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
-from gpuwatch.jobs import proc, slurm_maps
+from gpuwatch.jobs import proc, slurm_environment, slurm_maps
 from gpuwatch.jobs.base import JobsReading, NodeView, Run
+from gpuwatch.jobs.estimate_variable import EstimateVariables
 from gpuwatch.jobs.pressure import StorageWaits
-from gpuwatch.jobs.slurm_cgroups import Groups, JobGroup, title_says
+from gpuwatch.jobs.slurm_cgroups import Groups, JobGroup, processes, title_says
 from gpuwatch.jobs.slurm_devices import (
     NOTHING,
     SHARDS,
@@ -106,6 +107,9 @@ class SlurmJobs:
         self._looked = _NEVER
         self._opened: set[tuple[str, int]] = set()
         self._waits = StorageWaits()
+        self._variables = EstimateVariables(
+            site.procfs, lambda job_id, found: found.get(slurm_environment.JOB) == job_id
+        )
         self._lock = Lock()
 
     def read(self, view: NodeView) -> JobsReading:
@@ -121,6 +125,9 @@ class SlurmJobs:
             holders, complete = self._holders(living, view)
             settled = settle(holders, self._layout)
             self._say(settled)
+            # Read only of those that are asked.
+            pids = {job_id: (pid for _, pid in processes(group)) for job_id, group in groups.items()}
+            declared = self._variables.read(pids, view.now)
         alive = frozenset({*groups, *living})
         return JobsReading(
             settled.allocations,
@@ -128,6 +135,7 @@ class SlurmJobs:
             _not_taken(self._layout, settled) if nameless or not complete else frozenset(),
             excess=sum(claim.share for _, claim in settled.refused),
             storage_waits=self._waits.read({job_id: group.path for job_id, group in groups.items()}, view.now),
+            declared=declared,
         )
 
     def job_of(self, pid: int, runs: Mapping[str, Run]) -> str | None:

@@ -25,7 +25,8 @@ from gpuwatch.jobs.slurm_devices import (
 )
 
 JOB = "SLURM_JOB_ID"
-_WANTED = frozenset({JOB, JOB_GPUS, STEP_GPUS, VISIBLE, ORDER, SHARDS, MPS})
+ESTIMATE = "GPUWATCH_ESTIMATE"
+_WANTED = frozenset({JOB, ESTIMATE, JOB_GPUS, STEP_GPUS, VISIBLE, ORDER, SHARDS, MPS})
 _MOST_BYTES = 256 * 1024
 
 

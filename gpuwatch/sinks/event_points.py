@@ -71,8 +71,8 @@ class ProgressPoints:
 def _progress(job: JobKey, progress: Progress) -> Event:
     numbers = {
         "started": float(job.started), "step": progress.step, "total": progress.total,
-        "start_step": progress.start_step,
+        "start_step": progress.start_step, "best": progress.best, "lost": progress.lost,
     }  # fmt: skip
     fields: dict[Field, float | str] = {Field("job_id", TEXT): job.job_id}
-    fields |= {Field(name, EXACT): value for name, value in numbers.items()}
+    fields |= {Field(name, EXACT): value for name, value in numbers.items() if value is not None}
     return Event(points.PROGRESS, progress.time, fields)

@@ -10,7 +10,7 @@ from gpuwatch.agent.agent import Agent
 from gpuwatch.agent.sampler import Sampler
 from gpuwatch.agent.state import StateDirectory
 from gpuwatch.errors import Unavailable
-from gpuwatch.jobs.base import JobsReading
+from gpuwatch.jobs.base import JobsReading, Variable
 from gpuwatch.model import Allocation, Device, HostReading, Reading, Site
 
 
@@ -88,6 +88,7 @@ class FakeJobs:
         self.error: Exception | None = None
         self.pids: dict[int, str] = {}
         self.waits: dict[str, float] = {}
+        self.declared: dict[str, Variable] = {}
         self.meanwhile = lambda: None
 
     def read(self, view):
@@ -95,7 +96,9 @@ class FakeJobs:
         if self.error:
             raise self.error
         claims = tuple(Allocation(job, uid, 1.0, "whole") for uid, job in self.holders.items())
-        return JobsReading(claims, frozenset(self.alive), storage_waits=dict(self.waits))
+        return JobsReading(
+            claims, frozenset(self.alive), storage_waits=dict(self.waits), declared=dict(self.declared)
+        )
 
     def job_of(self, pid, runs):
         for run in runs.values():

@@ -62,16 +62,16 @@ def test_second_life_of_an_id_has_another_key_even_within_the_same_second():
 def test_first_step_reported_is_where_the_attempt_began():
     """A resumed run starts at the step it first reports, whatever comes later."""
     registry = Registry()
-    registry.report("a", 300, 1000, 1.0, 1)
+    registry.report(registry.said("a"), 300, 1000, 1.0, 1)
 
-    progress = registry.report("a", 400, 1000, 2.0, 2)
+    progress = registry.report(registry.said("a"), 400, 1000, 2.0, 2)
     assert (progress.start_ratio, progress.ratio) == (0.3, 0.4)
 
 
 def test_what_is_said_before_the_first_hold_belongs_to_the_job():
     """A batch script declares before its first kernel runs."""
     registry = Registry()
-    registry.declare("a", [estimate()], "ft")
+    registry.declare(registry.said("a"), [estimate()], "ft")
     key = hold(registry, 0, claim("a"))[0].job
 
     declared = registry.declared([key])[key]
@@ -82,7 +82,7 @@ def test_second_life_does_not_inherit_what_the_first_said():
     """Progress of an ended job is not shown for the next one of that id, and stays with the first."""
     registry = Registry()
     first = hold(registry, 0, claim("a"))[0].job
-    registry.report("a", 5, 10, 0.5, 1)
+    registry.report(registry.said("a"), 5, 10, 0.5, 1)
     registry.ended(frozenset(), 1)
     second = hold(registry, 2, claim("a"))[0].job
 
@@ -97,8 +97,8 @@ def test_registry_survives_as_json():
     registry = Registry()
     registry.runs["r"] = Run("r", "name", 1, 2, 3)
     hold(registry, 0, claim("a"))
-    registry.declare("a", [estimate()], "ft")
-    registry.report("a", 5, 10, 0.5, 7)
+    registry.declare(registry.said("a"), [estimate()], "ft")
+    registry.report(registry.said("a"), 5, 10, 0.5, 7)
 
     again = Registry()
     again.restore(json.loads(json.dumps(registry.document())))
@@ -154,6 +154,6 @@ def test_made_up_jobs_do_not_grow_without_bound():
     """Anybody can talk about any number of jobs; the oldest are forgotten."""
     registry = Registry()
     for number in range(10_050):
-        registry.report(f"job{number}", 1, 2, 0.0, number)
+        registry.report(registry.said(f"job{number}"), 1, 2, 0.0, number)
 
     assert len(registry.document()["said"]) == 10_000

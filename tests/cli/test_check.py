@@ -302,6 +302,51 @@ def test_usage_token_must_be_readable(
     assert "usage token" not in found_on(settings_of(node))
 
 
+@pytest.mark.parametrize(
+    ("content", "status"), [(None, "warning"), (b"too short", "warning"), (b"s3cret of the cluster\n", "ok")]
+)
+def test_secret_of_job_tokens_is_tried(
+    node: dict[str, Any], tmp_path: Path, content: bytes | None, status: str
+) -> None:
+    """The agent runs without it, and no job can speak over HTTP then."""
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+
+    found = found_on(settings_of(node, agent__job_token_file=str(tmp_path / "secret")))
+
+    assert (status, 0) == (found["job tokens"].status, found["job tokens"].exit_code)
+    assert "s3cret" not in found["job tokens"].detail
+    assert "job tokens" not in found_on(settings_of(node))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "status", "told"),
+    [
+        ("none", 0o755, "ok", "jobs write no files"),
+        ("directory", 0o755, "ok", "jobs may write there"),
+        ("directory", 0o777, "warning", "may be written by others, mode 777"),
+        ("file", 0o644, "warning", "is no directory"),
+        ("link", 0o755, "warning", ""),
+    ],
+)
+def test_directory_of_jobs_is_one_that_the_agent_would_believe(
+    node: dict[str, Any], tmp_path: Path, kind: str, mode: int, status: str, told: str
+) -> None:
+    """Or there is none, as on most nodes."""
+    path = tmp_path / "jobs"
+    if kind == "directory":
+        path.mkdir()
+        path.chmod(mode)
+    elif kind == "file":
+        path.touch(mode)
+    elif kind == "link":
+        path.symlink_to(tmp_path)
+
+    finding = inspection.jobs_directory(settings_of(node, agent__jobs_directory=str(path)))
+    assert (status, 0) == (finding.status, finding.exit_code)
+    assert told in finding.detail
+
+
 def test_within_gives_up_and_leaves_the_call_behind() -> None:
     """The deadline holds whatever the call does."""
     release = threading.Event()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from gpuwatch.agent.messages import Declare
 from gpuwatch.jobs.slurm_maps import MapDirectory, Mapped, own
+from tests.agent.listener import eventually, listening
 
 SCRIPTS = Path(__file__).parent.parent.parent / "deploy" / "slurm"
 JOB = {"SLURM_JOB_ID": "12", "SLURMD_NODENAME": "gw0"}
@@ -161,10 +165,104 @@ def test_prologs_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> N
     assert all(each.readable and each.variables["SLURM_JOB_GPUS"] == "0" for each in read(tmp_path))
 
 
-@pytest.mark.parametrize("script", ["prolog", "epilog"])
+def run_with_directory(script: str, above: Path, job_id: str = "12", uid: str = "12345") -> None:
+    """Run one where jobs may have directories."""
+    environ = {"GPUWATCH_JOBS_DIRECTORY": str(above), "GPUWATCH_GROUP": "no-such-group"}
+    run(script, above.parent / "maps", **(JOB | {"SLURM_JOB_ID": job_id, "SLURM_JOB_UID": uid}), **environ)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_job_gets_a_directory_of_its_own_until_its_end(tmp_path: Path) -> None:
+    """Its user's; nobody else but the agent's group may look into it."""
+    above = tmp_path / "jobs"
+    above.mkdir()
+    run_with_directory("prolog", above)
+    status = (above / "12").stat()
+    (above / "12" / "progress").write_text("{}")
+    (above / "12" / "deep" / "er").mkdir(parents=True)
+    (above / "13").mkdir()
+
+    assert (12345, 0o750) == (status.st_uid, status.st_mode & 0o7777)
+    run_with_directory("epilog", above)
+    assert ["13"] == os.listdir(above)
+
+
+def test_no_directory_is_made_where_there_is_none_for_them(tmp_path: Path) -> None:
+    """A site has them by making the one above; a link there is none."""
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for above in (tmp_path / "jobs", tmp_path / "link"):
+        run_with_directory("prolog", above)
+        run_with_directory("epilog", above)
+
+    assert ["link", "maps", "target"] == sorted(os.listdir(tmp_path))
+    assert [] == os.listdir(tmp_path / "target")
+
+
+@pytest.mark.parametrize(("job_id", "uid"), [("../x", "0"), ("12", "root"), ("12", "0:0"), ("12", ""), ("", "0")])
+def test_what_is_no_job_or_no_user_gets_no_directory(tmp_path: Path, job_id: str, uid: str) -> None:
+    """Nor loses one."""
+    above = tmp_path / "jobs"
+    above.mkdir()
+    (tmp_path / "x").mkdir()
+    run_with_directory("prolog", above, job_id, uid)
+    run_with_directory("epilog", above, job_id, uid)
+
+    assert [] == os.listdir(above)
+    assert (tmp_path / "x").is_dir()
+
+
+def task_prolog(agent: str, **environ: str) -> bytes:
+    """Run the task prolog as slurmstepd does, and return what it says to it."""
+    told = subprocess.run(
+        ["/bin/sh", SCRIPTS / "task-prolog.sh"], env={"GPUWATCH_SOCKET": agent, "SLURM_JOB_ID": "12", **environ},
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert (0, b"") == (told.returncode, told.stderr)
+    return told.stdout
+
+
+@pytest.mark.parametrize("text", ["device-hours=640 energy=450kWh", "campaign=ü", '"}\n$(id)\\', "x" * 20_000])
+def test_task_hands_its_estimate_over_as_it_is(tmp_path: Path, text: str) -> None:
+    """The first of a step on its node; whatever it is, the agent judges it."""
+    with listening(tmp_path / "s") as agent:
+        assert b"" == task_prolog(agent.path, GPUWATCH_ESTIMATE=text, SLURM_LOCALID="0")
+        assert b"" == task_prolog(agent.path, GPUWATCH_ESTIMATE=text, SLURM_LOCALID="1")
+        assert b"" == task_prolog(agent.path, SLURM_LOCALID="0")
+        assert eventually(lambda: sum(agent.socket.counters().values()) == 2.0)
+
+        fits = [Declare(text, "environment")] if len(text) < 16_384 else []
+        assert fits == agent.messages
+
+
+def test_task_begins_also_where_no_agent_answers(tmp_path: Path) -> None:
+    """None there, no socket, one that is silent: a second at most."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "silent"))
+        silent.listen()
+        (tmp_path / "file").touch()
+        began = time.monotonic()
+        for name in ("none", "file", "silent"):
+            assert b"" == task_prolog(str(tmp_path / name), GPUWATCH_ESTIMATE="energy=1J")
+
+    assert time.monotonic() - began < 5.0
+
+
+def test_task_is_told_where_its_job_may_write(tmp_path: Path) -> None:
+    """Where there is a directory for it."""
+    (tmp_path / "12").mkdir()
+    above = str(tmp_path)
+
+    expected = f"export GPUWATCH_JOB_DIRECTORY={above}/12\n".encode()
+    assert expected == task_prolog("/none", GPUWATCH_JOBS_DIRECTORY=above)
+    assert b"" == task_prolog("/none", GPUWATCH_JOBS_DIRECTORY=above, SLURM_JOB_ID="13")
+    assert b"" == task_prolog("/none", GPUWATCH_JOBS_DIRECTORY=above, SLURM_JOB_ID="../12")
+
+
+@pytest.mark.parametrize("script", ["prolog", "epilog", "task-prolog"])
 def test_scripts_are_short_and_need_no_other_program_than_every_node_has(script: str) -> None:
-    """At most 40 lines, and the executable bit that slurmd asks for."""
+    """At most 60 lines, and the executable bit that slurmd asks for."""
     path = SCRIPTS / f"{script}.sh"
 
-    assert len(path.read_text().splitlines()) <= 40
+    assert len(path.read_text().splitlines()) <= 60
     assert os.access(path, os.X_OK)

@@ -108,6 +108,15 @@ def test_progress_is_told_when_it_changed() -> None:
     } == fields(event)  # fmt: skip
 
 
+def test_steps_done_again_are_told_where_they_were_counted() -> None:
+    """The farthest step and what was lost; an agent of before says nothing of them."""
+    job = JobKey("4711", STARTED)
+    said = Progress(1300, 9000, 600, NOW, best=1500, lost=200)
+    (event,) = ProgressPoints().changed(replace(full(), declared={job: Declared(job, (), said)}))
+
+    assert (1500, 200) == (fields(event)["best"], fields(event)["lost"])
+
+
 def test_all_fields_of_events_are_agreed_on() -> None:
     """Those who read them know no others."""
     names = {field.name for field in event_of(DECLARATION | {"step": 1, "since": 2.0}).fields}
