@@ -1,7 +1,7 @@
 #!/bin/sh
-# Slurm's Epilog: removes what prolog.sh noted about this job on this node. docs/slurm.md
+# Slurm's Epilog: removes what prolog.sh noted about this job on this node, and the job's directory. docs/slurm.md
 #
-# It only removes below its directory, waits for nothing, and always exits with 0.
+# It only removes below these two directories, waits for nothing, and always exits with 0.
 
 LC_ALL=C PATH=/usr/bin:/bin
 export LC_ALL PATH
@@ -14,5 +14,13 @@ main() {
     rm -f "$directory/$job.$node" "$directory/.$job.$node."*
 }
 
-main > /dev/null 2>&1 < /dev/null
+# What is in it is the user's: no longer than 5 seconds, and not into what he mounted there.
+remove_directory() {
+    above=${GPUWATCH_JOBS_DIRECTORY:-/run/gpuwatch-jobs} job=${SLURM_JOB_ID:-}
+    case $job in '' | 0* | *[!0-9]* | ???????????*) return ;; esac
+    [ -d "$above/$job" ] && [ ! -L "$above" ] || return
+    timeout -s KILL 5 rm -rf --one-file-system "$above/$job"
+}
+
+{ main; remove_directory; } > /dev/null 2>&1 < /dev/null
 exit 0

@@ -68,6 +68,7 @@ JobRequeue=1
 PrologFlags=Alloc,Contain
 Prolog={folder}/bin/prolog
 Epilog={folder}/bin/epilog
+TaskProlog={folder}/bin/task-prolog
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={database_port}
@@ -140,14 +141,14 @@ class Slurm:
     """The cluster `gwtest`. A context manager: within it all nodes are idle, after it nothing is left.
 
     `nodes` has the names of its nodes; they begin with `prefix`, by which their control groups are known. In
-    `folder` are `bin`, where its commands are, `dev` with `gpu0` to `gpu3`, which have no driver, and `maps`,
-    which the prolog writes. Where there are control groups (`controls_devices`), jobs may open their own devices
-    only.
+    `folder` are `bin`, where its commands are, `dev` with `gpu0` to `gpu3`, which have no driver, and `maps`
+    and `jobs`, which the prolog writes. A node's task prolog looks for its agent in `sockets`. Where there are
+    control groups (`controls_devices`), jobs may open their own devices only.
     """
 
     def __init__(self, folder: Path, prefix: str) -> None:
         self.folder, self.prefix = folder, prefix
-        self.maps = folder / "maps"
+        self.maps, self.jobs, self.sockets = folder / "maps", folder / "jobs", folder / "sockets"
         self.nodes = tuple(f"{prefix}{number}" for number in range(NODES))
         self.controls_devices = has_cgroups()
         self.controller_port = free_port()
@@ -170,7 +171,7 @@ class Slurm:
         return self
 
     def _write(self) -> None:
-        for name in ("bin", "dev", "state", "spool", "log", "maps"):
+        for name in ("bin", "dev", "state", "spool", "log", "maps", "jobs", "sockets"):
             (self.folder / name).mkdir(parents=True)
         for index in range(GPUS):
             os.mknod(self.folder / "dev" / f"gpu{index}", 0o20666, os.makedev(240, index))
@@ -179,8 +180,11 @@ class Slurm:
         for name in CLIENTS:
             variables = " ".join(f"{key}='{self.variables[key]}'" for key in self._own)
             self._script(name, f'exec env {variables} {self._program(name)} "$@"')
+        places = f"export GPUWATCH_MAP_DIRECTORY={self.maps} GPUWATCH_JOBS_DIRECTORY={self.jobs}"
         for name in ("prolog", "epilog"):
-            self._script(name, f"GPUWATCH_MAP_DIRECTORY={self.maps} exec sh {DEPLOY / name}.sh")
+            self._script(name, f"{places}; exec sh {DEPLOY / name}.sh")
+        socket_of_node = f"export GPUWATCH_SOCKET={self.sockets}/$SLURMD_NODENAME"
+        self._script("task-prolog", f"{places}; {socket_of_node}; exec sh {DEPLOY / 'task-prolog'}.sh")
         host = socket.gethostname().partition(".")[0]
         values = {
             "folder": self.folder,
