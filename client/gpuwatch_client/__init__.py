@@ -7,15 +7,14 @@
         train(batch)
         progress(step, total=9000)
 
-One module, standard library only, Python 3.8 and later. `progress` never raises and never makes training wait.
-What it needs is the agent's unix socket (`GPUWATCH_SOCKET`, by default /run/gpuwatch/agent.sock), or else a file
-that the agent can read (`GPUWATCH_PROGRESS_FILE`).
+Standard library only, Python 3.8 and later. `progress` never raises and never makes training wait.
+It reaches the agent at its unix socket (`GPUWATCH_SOCKET`, by default /run/gpuwatch/agent.sock), else by a file
+(`GPUWATCH_PROGRESS_FILE`, or in the job's directory), else by HTTP (`GPUWATCH_URL`, with the job's token).
 """
 
 from __future__ import annotations
 
 import atexit
-import json
 import math
 import os
 import select
@@ -26,22 +25,21 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
-__all__ = ["ask", "declare", "progress", "socket_path"]
+from gpuwatch_client import channels
+from gpuwatch_client.channels import ask, socket_path
 
-DEFAULT_SOCKET = "/run/gpuwatch/agent.sock"
+__all__ = ["ask", "declare", "flush", "progress", "socket_path"]
 
 _SEND_INTERVAL = 1.0
 _RECONNECT_INTERVAL = 5.0
 _LAST_WAIT = 0.05
-_LONGEST_REPLY = 64 * 1024
-# Where a program lets SIGPIPE kill it, an agent that has gone must not be what does it.
-_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+_DECLARE_TIMEOUT = 5.0
 _HELP = (
-    "start gpuwatch-agent on this node, mount its socket into the container, "
-    "or set GPUWATCH_SOCKET or GPUWATCH_PROGRESS_FILE"
+    "start gpuwatch-agent on this node; into a container mount its socket (Docker, Podman: "
+    "-v /run/gpuwatch:/run/gpuwatch; Apptainer: --bind /run/gpuwatch; Kubernetes: hostPath /run/gpuwatch) or the "
+    "job's directory, or set GPUWATCH_PROGRESS_FILE, or GPUWATCH_URL with GPUWATCH_JOB_ID and GPUWATCH_TOKEN_FILE"
 )
 
 
@@ -55,7 +53,7 @@ def progress(step: Any, total: Any = None) -> None:
     try:
         _reporter().report(step, total)
     except Exception as exc:  # noqa: BLE001 - whatever happens here must not end the training
-        _say_once("failed", f"progress is not reported: {type(exc).__name__}: {exc}")
+        _not_reported(exc)
 
 
 def declare(text: str | None = None, **amounts: Any) -> bool:
@@ -64,61 +62,74 @@ def declare(text: str | None = None, **amounts: Any) -> bool:
     `declare("device-hours=640 energy=450kWh")` and `declare(device_hours=640, energy="450kWh", campaign="x")`
     are the same. A range is a tuple (low, likely, high) or "low..likely..high"; tags are a dict; `for` is `for_`.
 
-    Raises ValueError where the declaration is wrong (the message says what there is). Where no agent can be
-    reached it says so once on standard error and returns False, so that the script also runs elsewhere.
+    Raises ValueError where the declaration is wrong (the message says what there is), but for one that goes into
+    a file: that is True once it is written. Where no agent can be reached it says so once on standard error and
+    returns False, so that the script also runs elsewhere.
     """
     words = [text] if text else []
     words += [word for key, value in amounts.items() for word in _words(key, value)]
     if not words:
         raise ValueError("declare: nothing declared; write for example device_hours=640")
-    path = socket_path()
-    try:
-        reply = ask(path, {"type": "declare", "text": " ".join(words)})
-    except OSError as exc:
-        _say_once("declare", f"nothing is declared: no agent at {path} ({exc}); {_HELP}")
-        return False
-    if reply.get("ok") is True:
-        return True
-    error = str(reply.get("error", "refused"))
-    if reply.get("outcome") == "rejected":
-        raise ValueError(error)
-    _say_once("declare", f"nothing is declared: {error}")
+    problems = []
+    for way in (_declare_at_socket, _declare_in_file, _declare_by_http):
+        try:
+            reply = way(" ".join(words))
+        except OSError as exc:
+            problems.append(str(exc))
+            continue
+        if reply.get("ok") is True:
+            return True
+        if reply.get("outcome") == "rejected":
+            raise ValueError(str(reply.get("error", "refused")))
+        problems.append(str(reply.get("error", "refused")))
+    _say_once("declare", f"nothing is declared: {', '.join(problems)}; {_HELP}")
     return False
 
 
-def socket_path() -> str:
-    """Where the agent listens: the node's, else that of the `gpuwatch up` of this user."""
-    given = os.environ.get("GPUWATCH_SOCKET")
-    if given or os.path.exists(DEFAULT_SOCKET):
-        return given or DEFAULT_SOCKET
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    own = os.path.join(home, "gpuwatch", "agent.sock")
-    return own if os.path.exists(own) else DEFAULT_SOCKET
+def _declare_at_socket(text: str) -> dict[str, Any]:
+    path = socket_path()
+    try:
+        return ask(path, {"type": "declare", "text": text})
+    except OSError as exc:
+        raise OSError(f"no agent at {path} ({exc})") from exc
 
 
-def ask(path: str, message: Mapping[str, Any], timeout: float = 2.0) -> dict[str, Any]:
-    """Send one message to the agent's socket and return its reply; OSError where none comes in `timeout` seconds.
+def _declare_in_file(text: str) -> dict[str, Any]:
+    path = channels.writable_file("declare")
+    if path is None:
+        raise OSError(_no_file())
+    channels.declare_in_file(path, text)
+    return {"ok": True}
 
-    The reply has `ok`; where that is false, `error` for people and `outcome` for programs (rejected, forbidden,
-    unavailable, rate_limited, oversize, error).
-    """
-    deadline = time.monotonic() + timeout
-    with _unix_socket() as connection:
-        connection.settimeout(timeout)
-        connection.connect(path)
-        with suppress(BrokenPipeError):  # refused before it was sent whole: the reply says why
-            connection.sendall(_line(message), _NO_SIGNAL)
-        reply = b""
-        while b"\n" not in reply:
-            connection.settimeout(max(0.001, deadline - time.monotonic()))
-            received = connection.recv(_LONGEST_REPLY)
-            if not received or len(reply) > _LONGEST_REPLY:
-                raise ConnectionError(f"{path} closed the connection without a reply")
-            reply += received
-    parsed = _parsed(reply)
-    if parsed is None:
-        raise ConnectionError(f"{path} answers, but is not gpuwatch's agent")
-    return parsed
+
+def _declare_by_http(text: str) -> dict[str, Any]:
+    channels.load_http()
+    reply: dict[str, Any] = channels.within(_DECLARE_TIMEOUT, lambda: _post("declare", {"text": text}))
+    return reply
+
+
+def _post(name: str, message: Mapping[str, Any]) -> dict[str, Any]:
+    url = os.environ.get("GPUWATCH_URL")
+    if not url:
+        raise OSError("no GPUWATCH_URL is set")
+    to = channels.endpoint()
+    if to is None:
+        raise OSError("GPUWATCH_URL is set without GPUWATCH_JOB_ID or without GPUWATCH_TOKEN_FILE")
+    try:
+        return channels.post(to, name, message)
+    except OSError as exc:
+        raise OSError(f"no agent at {url} ({exc})") from exc
+
+
+def _no_file() -> str:
+    return f"no directory {channels.job_directory() or channels.JOBS_DIRECTORY} to write into"
+
+
+def flush() -> None:
+    """Send what was held back, as is done at exit; for programs that leave by `os._exit`. It never raises."""
+    with suppress(Exception):  # a report that fails must not be the last thing seen of a training
+        if _current is not None and _current.pid == os.getpid():
+            _current.flush()
 
 
 class _Reporter:
@@ -135,14 +146,20 @@ class _Reporter:
         self._connection: socket.socket | None = None
         self._unread = b""
         self._waiting = 0
+        self._sent: Any = None
+        self._ended: tuple[Any, float | None] | None = None  # the last step, once it was sent
+        self._forbidden: str | None = None
+        self._courier = channels.Courier(_not_reported)
 
     def report(self, step: Any, total: Any) -> None:
         """Send the report where one is due, else remember it."""
         now = time.monotonic()
-        self._latest = step
         if total is not None and total is not self.total:
             self.total = _number(total)
         last = self._is_last(step)
+        if last and (step, self.total) == self._ended:
+            return
+        self._latest = step
         if now < self._due_at and not (last and not self._finished):
             return
         # Another thread is sending: that is often enough.
@@ -153,7 +170,7 @@ class _Reporter:
             self._finished = last
             self._send(now)
             if last:
-                self._await_replies()
+                self._settle(now)
         finally:
             self._lock.release()
 
@@ -162,10 +179,11 @@ class _Reporter:
         if not self._lock.acquire(False):
             return
         try:
+            now = time.monotonic()
             if self._latest is not None:
                 self._connect_at = 0.0
-                self._send(time.monotonic())
-            self._await_replies()
+                self._send(now)
+            self._settle(now)
             self.close()
         finally:
             self._lock.release()
@@ -179,13 +197,17 @@ class _Reporter:
         message: dict[str, Any] = {"type": "progress", "step": _number(given)}
         if self.total is not None:
             message["total"] = self.total
-        problem = self._to_socket(_line(message), now)
-        path = os.environ.get("GPUWATCH_PROGRESS_FILE")
-        if problem is not None and path:
-            _replace(Path(path), _line(dict(message, time=time.time(), pid=self.pid)))
-        elif problem is not None:
-            _say_once("unreachable", f"progress is not reported: {problem}; {_HELP}")
+        problem = self._forbidden or self._to_socket(channels.line(message), now)
+        if problem is not None and not _elsewhere():
+            wrong = f"{problem}, {_no_file()}, no GPUWATCH_URL is set"
+            _say_once("unreachable", f"progress is not reported: {wrong}; {_HELP}")
             return
+        if problem is not None:
+            if os.environ.get("GPUWATCH_URL"):
+                channels.load_http()
+            self._courier.send(lambda: _carry(message))
+        self._sent = given
+        self._ended = (given, self.total) if self._is_last(given) else None
         if self._latest is given:
             self._latest = None
 
@@ -200,7 +222,7 @@ class _Reporter:
                 self._connect_at = now + _RECONNECT_INTERVAL
                 self._connect(path)
             assert self._connection is not None
-            if self._connection.send(line, _NO_SIGNAL) != len(line):
+            if self._connection.send(line, channels.NO_SIGNAL) != len(line):
                 raise BlockingIOError("it does not read")
         except OSError as exc:
             self.close()
@@ -210,7 +232,7 @@ class _Reporter:
         return None
 
     def _connect(self, path: str) -> None:
-        connection = _unix_socket()
+        connection = channels.unix_socket()
         try:
             connection.setblocking(False)
             connection.connect(path)
@@ -235,14 +257,29 @@ class _Reporter:
                 return
             except OSError:
                 received = b""
-            *lines, self._unread = (self._unread + received)[-_LONGEST_REPLY:].split(b"\n")
+            *lines, self._unread = (self._unread + received)[-channels.LONGEST_REPLY :].split(b"\n")
             for line in lines:
                 self._waiting -= 1
-                reply = _parsed(line)
-                if reply is not None and reply.get("ok") is not True:
-                    _say_once("refused", f"progress is refused: {reply.get('error')}")
+                self._heed(channels.parsed(line) or {"ok": True})
             if not received:
                 self.close()
+
+    def _heed(self, reply: Mapping[str, Any]) -> None:
+        """Where the agent cannot tell whose process speaks (another pid namespace, say), take another way."""
+        if reply.get("ok") is True:
+            return
+        if reply.get("outcome") == "forbidden" and _elsewhere():
+            self._forbidden = str(reply.get("error"))
+            self._latest = self._sent if self._latest is None else self._latest
+        else:
+            _say_once("refused", f"progress is refused: {reply.get('error')}")
+
+    def _settle(self, now: float) -> None:
+        """See the report arrive, by another way where the agent did not take it."""
+        self._await_replies()
+        if self._forbidden is not None and self._latest is not None:
+            self._send(now)
+        self._courier.wait(_LAST_WAIT)
 
     def _await_replies(self) -> None:
         deadline = time.monotonic() + _LAST_WAIT
@@ -262,23 +299,36 @@ def _reporter() -> _Reporter:
     global _current
     if _current is None:
         _current = _Reporter()
-        atexit.register(_flush)
+        atexit.register(flush)
     elif _current.pid != os.getpid():
         _current.close()
         _current = _Reporter(_current.total)
     return _current
 
 
-def _flush() -> None:
-    with suppress(Exception):  # a report that fails must not be the last thing seen of a training
-        if _current is not None and _current.pid == os.getpid():
-            _current.flush()
+def _elsewhere() -> bool:
+    """Whether there is another way than the socket."""
+    return channels.writable_file("progress") is not None or bool(os.environ.get("GPUWATCH_URL"))
 
 
-def _unix_socket() -> socket.socket:
-    if not hasattr(socket, "AF_UNIX"):
-        raise OSError("this system has no unix sockets")
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _carry(message: Mapping[str, Any]) -> None:
+    """Deliver a report by file, or else by HTTP; it may wait, and is done in a thread of its own."""
+    path = channels.writable_file("progress")
+    if path is not None:
+        try:
+            channels.replace(path, channels.line(dict(message, time=time.time(), pid=os.getpid())))
+            return
+        except OSError:
+            if not os.environ.get("GPUWATCH_URL"):
+                raise
+    said = {key: value for key, value in message.items() if key != "type"}
+    reply = _post("progress", dict(said, pid=os.getpid()))
+    if reply.get("ok") is not True:
+        _say_once("refused", f"progress is refused: {reply.get('error')}")
+
+
+def _not_reported(problem: Exception) -> None:
+    _say_once("failed", f"progress is not reported: {type(problem).__name__}: {problem}")
 
 
 def _number(given: Any) -> float:
@@ -303,25 +353,6 @@ def _words(key: str, value: Any) -> list[str]:
         if each.split() != [each]:
             raise ValueError(f"{name}: {each!r} is empty or has blanks; one value without blanks")
     return [f"{'tag' if name == 'tags' else name}={each}" for each in values]
-
-
-def _line(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        document = json.loads(line.decode())
-    except ValueError:
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _replace(path: Path, line: bytes) -> None:
-    """Write a file so that its reader sees either the old line or the new one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_bytes(line)
-    temporary.replace(path)
 
 
 def _say_once(topic: str, text: str) -> None:

@@ -40,8 +40,8 @@ def fresh() -> Iterator[ModuleType]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
-    module._flush()
-    atexit.unregister(module._flush)
+    module.flush()
+    atexit.unregister(module.flush)
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_agent_that_hangs_does_not_hold_up_the_training(client: ModuleType, tmp_
         client.progress(2)
 
         assert time.monotonic() - began < BLOCKING_SECONDS
-        client._flush()
+        client.flush()
 
 
 def test_agent_that_has_a_full_queue_does_not_hold_up_the_training(client: ModuleType, tmp_path: Path) -> None:
