@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
+import re
 import signal
 import sys
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +29,8 @@ from gpuwatch.cli.declare import (
     tell,
     text_of,
 )
+from gpuwatch.cli.output import Relay
+from gpuwatch.cli.progress_lines import compiled
 from gpuwatch.errors import GpuwatchError
 
 _FORWARDED = (
@@ -38,6 +43,21 @@ _FORWARDED = (
 )
 _PR_SET_CHILD_SUBREAPER = 36
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
+_LAST_PROGRESS = 3.0
+"""Seconds that the last report may take before the run's end is told."""
+
+ProgressRegex = Annotated[
+    str | None,
+    typer.Option(
+        "--progress-regex",
+        metavar="REGEX",
+        help="How its output shows progress, as 'step (?P<step>[0-9]+)/(?P<total>[0-9]+)'.",
+    ),
+]
+ProgressTotal = Annotated[
+    float | None,
+    typer.Option("--progress-total", metavar="N", help="Steps in all, where the output does not show them."),
+]
 
 
 def run(
@@ -55,23 +75,67 @@ def run(
     campaign: Campaign = None,
     basis: Basis = None,
     tag: Tags = None,
+    progress_regex: ProgressRegex = None,
+    progress_total: ProgressTotal = None,
     socket: Socket = None,
 ) -> None:
     """Run a command as a job: what it and all its processes use counts for it, and its end is recorded.
 
     Exits with the command's exit code (128 + n where signal n killed it, 127 where there is no such command, 126
     where it cannot be run). The command also runs where no agent does.
+
+    With --progress-regex its output is looked through for progress, for a program that cannot be changed. It is
+    passed on as it is and at once, to a terminal as to a terminal.
     """
+    pattern = _pattern(progress_regex, progress_total)
     said = text_of(
         [],
         device_hours=device_hours, energy=energy, facility_energy=facility_energy, cost=cost, carbon=carbon,
         wall=wall, charge=charge, campaign=campaign, basis=basis, tag=tag,
     )  # fmt: skip
     job_id = _register(name or Path(command[0]).name, said, socket)
-    code = _supervise(command, _environment(job_id, socket))
+    raise SystemExit(_run(command, job_id, pattern, progress_total, socket))
+
+
+def _run(
+    command: list[str],
+    job_id: str | None,
+    pattern: re.Pattern[str] | None,
+    total: float | None,
+    socket: str | None,
+) -> int:
+    """Run the command to its end, tell the agent, and return its exit code."""
+    environment = _environment(job_id, socket)
+    relay = _relay(pattern, total, environment) if pattern is not None else None
+    code = _supervise(command, environment, relay)
+    if relay is not None:
+        relay.command_ended()
+        relay.settle(_LAST_PROGRESS)
     if job_id is not None:
         _try("its end is not recorded", {"type": "run_end", "exit_code": code}, socket)
-    raise SystemExit(code)
+    if relay is not None:
+        # Whoever reads the output may take their time; a signal ends the waiting, and the relay goes on alone.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+        relay.settle(None)
+    return code
+
+
+def _relay(pattern: re.Pattern[str], total: float | None, environment: dict[str, str]) -> Relay | None:
+    try:
+        return Relay(pattern, total, environment)
+    except OSError as exc:
+        print(f"gpuwatch: run: progress is not looked for: {exc}; it runs all the same", file=sys.stderr)
+        return None
+
+
+def _pattern(regex: str | None, total: float | None) -> re.Pattern[str] | None:
+    if total is not None and (regex is None or not 0 < total < math.inf):
+        wrong = "goes with --progress-regex" if regex is None else f"{total} is no number of steps"
+        raise typer.BadParameter(wrong, param_hint="--progress-total")
+    try:
+        return None if regex is None else compiled(regex, total)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--progress-regex") from exc
 
 
 def _register(name: str, said: str, socket: str | None) -> str | None:
@@ -79,8 +143,12 @@ def _register(name: str, said: str, socket: str | None) -> str | None:
     reply = _try("it runs all the same, unrecorded", {"type": "run", "name": name}, socket)
     if reply is None:
         return None
+    undeclared = "it runs all the same, undeclared"
+    inherited = os.environ.get("GPUWATCH_ESTIMATE", "").strip()
+    if inherited:
+        _try(undeclared, {"type": "declare", "text": inherited, "channel": "environment"}, socket)
     if said:
-        _try("it runs all the same, undeclared", {"type": "declare", "text": said}, socket)
+        _try(undeclared, {"type": "declare", "text": said}, socket)
     return str(reply.get("job_id"))
 
 
@@ -102,7 +170,7 @@ def _environment(job_id: str | None, socket: str | None) -> dict[str, str]:
     return environment
 
 
-def _supervise(command: list[str], environment: dict[str, str]) -> int:
+def _supervise(command: list[str], environment: dict[str, str], relay: Relay | None) -> int:
     """Run the command to its end and return its exit code as a shell shows it."""
     # Orphans of the command become children of this process, and so remain in the job's tree.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -112,11 +180,19 @@ def _supervise(command: list[str], environment: dict[str, str]) -> int:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
     try:
         child = os.posix_spawnp(
-            command[0], command, environment,
+            command[0], command, environment, file_actions=relay.file_actions() if relay else [],
             setsigmask=before, setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
         )  # fmt: skip
     except OSError as exc:
         return _not_run(command[0], exc)
+    finally:
+        if relay is not None:
+            relay.started()
+    return _wait(child, waited_for, ignored)
+
+
+def _wait(child: int, waited_for: Set[int], ignored: Set[int]) -> int:
+    """Wait for the command and pass on signals."""
     while True:
         arrived = signal.sigwaitinfo(waited_for)
         if arrived.si_signo == signal.SIGCHLD:

@@ -47,6 +47,18 @@ def test_run_is_registered_declared_and_ended(agent: Listener) -> None:
     assert [StartRun("llama-ft"), Declare("device-hours=640h campaign=x"), EndRun(3)] == agent.messages
 
 
+def test_estimate_in_the_environment_is_handed_over(agent: Listener) -> None:
+    """As what it is, so that options outrank it; the agent judges it."""
+    finished = gpuwatch(
+        "run", "--name", "x", "--device-hours", "640", "--socket", agent.path, "--", "true",
+        env=environment(GPUWATCH_ESTIMATE=" device-hours=500 campaign=ü\n"),
+    )  # fmt: skip
+
+    assert (0, "") == (finished.returncode, finished.stderr)
+    handed_over = Declare("device-hours=500 campaign=ü", "environment")
+    assert [StartRun("x"), handed_over, Declare("device-hours=640h"), EndRun(0)] == agent.messages
+
+
 def test_options_of_the_command_are_its_own(agent: Listener) -> None:
     """With `--` and without; and a run without a name has that of its command."""
     assert gpuwatch("run", "--socket", agent.path, "echo", "--name", "y", "--").stdout == "--name y --\n"
