@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpuwatch import specs
+from gpuwatch.errors import ConfigurationError
 
 DATA = tomllib.loads(Path(specs.__file__).with_name("specs.toml").read_text(encoding="utf-8"))
 
@@ -169,3 +170,81 @@ def test_unpublished_figure_is_absent() -> None:
     assert spec.watts is None
     assert spec.idle_watts is None
     assert "fp32" not in spec.peak_flops
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "specs.toml"
+    path.write_text(text)
+    return path
+
+
+def test_conflict_is_recorded() -> None:
+    """Two sources, two figures: the other one is said, and no mean is made."""
+    spec = specs.lookup("NVIDIA B300 SXM6 AC")
+
+    assert spec is not None
+    assert spec.watts is None
+    assert spec.conflicts == ("watts: ML engineering says 1000, Epoch 1750; none is taken",)
+
+
+def test_own_row_of_a_new_device(tmp_path: Path) -> None:
+    """The name is what its driver gives where no expression is written."""
+    row = '[[device]]\nname = "Acme X1"\npeak = { bf16 = 500 }\nwatts = 400\nmemory = 64\nsource = "data sheet"\n'
+
+    found = specs.load(written(tmp_path, row)).lookup("ACME X1")
+
+    assert found is not None
+    assert (5e14, 400, "data sheet") == (found.peak_flops["bf16"], found.watts, found.source)
+
+
+def test_own_row_replaces_what_it_says(tmp_path: Path) -> None:
+    """A site that limits its cards says the watts alone; the shipped table stays as it is."""
+    row = '[[device]]\nname = "H100 SXM5 80GB"\nwatts = 500\nsource = ["power limit", "June 2026"]\n'
+
+    found = specs.load(written(tmp_path, row)).lookup("NVIDIA H100 80GB HBM3")
+    shipped = specs.lookup("NVIDIA H100 80GB HBM3")
+
+    assert found is not None
+    assert shipped is not None
+    assert (500, "power limit; June 2026", 989e12) == (found.watts, found.source, found.peak_flops["bf16"])
+    assert 700 == shipped.watts
+
+
+def test_earlier_file_counts_first(tmp_path: Path) -> None:
+    """What a user gives stands before what the site says."""
+    row = '[[device]]\nname = "T4"\nwatts = {}\nsource = "x"\n'
+    mine, site = tmp_path / "mine.toml", tmp_path / "site.toml"
+    mine.write_text(row.format(50))
+    site.write_text(row.format(60))
+
+    found = specs.load(mine, site).lookup("Tesla T4")
+
+    assert found is not None
+    assert 50 == found.watts
+
+
+def test_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    """Each with the row and what is possible."""
+    path = written(
+        tmp_path,
+        '[[device]]\nname = "A"\nwats = 3\nwatts = -1\nmatch = "("\nmemory = nan\n'
+        '[[device]]\npeak = { bf17 = 1 }\n[[device]]\nname = "A"\nmemory = 1\nsource = "x"\n',
+    )
+
+    with pytest.raises(ConfigurationError) as caught:
+        specs.load(path)
+
+    told = "\n".join(caught.value.mistakes)
+    assert all(str(path) in line for line in caught.value.mistakes)
+    expected = [
+        "'wats', did you mean 'watts'", "watts: '-1'", "match: '('", "memory: 'nan'", "source: is missing",
+        "device 2: name: is missing", "device 3: name: 'A' stands twice",
+    ]  # fmt: skip
+    assert [] == [part for part in expected if part not in told]
+
+
+@pytest.mark.parametrize("text", ["device = 3", "device = [1]", "other = 1", "[[device]", "\x00", "a" * 2_000_000])
+def test_what_is_no_table_of_devices_is_refused(tmp_path: Path, text: str) -> None:
+    """With an error of ours, whatever it is."""
+    with pytest.raises(ConfigurationError):
+        specs.load(written(tmp_path, text))
