@@ -7,18 +7,21 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
+from gpuwatch.accounting.expected import expectations_of
 from gpuwatch.accounting.forecasts import job_forecasts
 from gpuwatch.ledger import alert_store, charging, queries, rate_words
 from gpuwatch.ledger.charging import Cost
 from gpuwatch.ledger.quality import Quality, quality_of
 from gpuwatch.ledger.queries import Job
 from gpuwatch.ledger.summaries import zone_called
-from gpuwatch.model import Alert, Forecast
+from gpuwatch.model import Alert, Expectation, Forecast
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
     """One job and what follows from it: `forecasts` by quantity, `alerts` that are active.
+
+    `expectation` is what its like came to, where it runs and declares no device-hours: nobody's declaration.
 
     `bases` says, where one job is looked at, by which PUE and grid intensity its carbon was reckoned.
     """
@@ -29,6 +32,7 @@ class JobView:
     quality: Quality
     cost: Cost = field(default_factory=Cost)
     bases: tuple[str, ...] = ()
+    expectation: Expectation | None = None
 
 
 def views_since(connection: Connection, time: float, now: float) -> list[JobView]:
@@ -46,6 +50,7 @@ def views_of(connection: Connection, jobs: Collection[Job], now: float) -> list[
     active = {cluster: alert_store.active(connection, cluster) for cluster in {job.cluster for job in jobs}}
     agents = queries.agents_of(connection)
     costs = charging.costs_of(connection, {(job.cluster, each) for job in jobs for each in job.job_ids})
+    expected = expectations_of(connection, jobs, now)
     return [
         JobView(
             job,
@@ -53,6 +58,7 @@ def views_of(connection: Connection, jobs: Collection[Job], now: float) -> list[
             tuple(alert for alert in active[job.cluster].values() if alert.scope == job.scope),
             quality_of(job, agents),
             charging.cost_of([job], costs),
+            expectation=expected.get((job.cluster, job.scope.name)),
         )
         for job in jobs
     ]

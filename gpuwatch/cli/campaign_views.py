@@ -8,6 +8,7 @@ from typing import Any
 
 from gpuwatch import hygiene
 from gpuwatch.accounting.amounts import amount, split
+from gpuwatch.cli.chain_views import chain_lines
 from gpuwatch.cli.periods import columns
 from gpuwatch.ledger.campaign_document import pattern_document, possible_document
 from gpuwatch.ledger.campaigns import Decision, Pattern, name_of
@@ -108,6 +109,7 @@ def detail_lines(document: Document) -> Iterator[str]:
         ("held", _held(document["totals"])),
         ("energy", _energies(document["totals"])),
         ("runs", _outcomes(document["totals"])),
+        ("chains", chain_lines(document.get("chains", ()))),
         ("declared", _declared(document)),
         ("snapshots", _snapshots(document.get("snapshots", ()))),
         ("asked", _asked(document["asked"])),

@@ -45,6 +45,8 @@ class Evidence:
     """Fraction of the held time in which the quantity was not measured."""
     before: float = 0.0
     """The part of `used` that earlier attempts used: it is spent, and what is left does not depend on it."""
+    after: float = 0.0
+    """The part of a chain's `used` that its progress does not tell of: it is added as it is."""
 
 
 def project(evidence: Evidence, now: float) -> Forecast:
@@ -82,6 +84,45 @@ def project_span(evidence: Evidence, ends: Sequence[float], now: float) -> Forec
     return _composed(evidence, latest - evidence.started, bool(ends), basis, now)
 
 
+def project_chain(evidence: Evidence, words: str, now: float) -> Forecast:
+    """The forecast of a chain: what its attempts used, with work that was lost, by what they did that was kept.
+
+    Work is taken to be lost, and taken up again, at the rate at which it was until now. `started` and `seen` are
+    those of the latest attempt that reported, which used what is neither `before` nor `after`.
+    """
+    quantiles, basis = _chain_projection(evidence, words)
+    return Forecast(evidence.scope, evidence.quantity, evidence.used, quantiles, None, basis, now)
+
+
+def _chain_projection(evidence: Evidence, words: str) -> tuple[Mapping[float, float], str]:
+    if evidence.state == "ended":
+        return {MEDIAN: evidence.used}, f"{words}, {ENDED}"
+    if evidence.progress is None:
+        return EMPTY, f"{words}, no progress reported"
+    progress = evidence.progress
+    made, to_come = progress.ratio - progress.start_ratio, max(0.0, 1.0 - progress.ratio)
+    if made < LEAST_INCREMENT and to_come > 0:
+        return EMPTY, f"{words}; too little to project from"
+    own = evidence.used - evidence.before - evidence.after
+    at_report, lost, silence = _split(replace(evidence, used=own), progress)
+    at_report += evidence.before
+    total = at_report * (1.0 + (to_come / made if to_come > 0 else 0.0)) + lost + evidence.after
+    return {MEDIAN: max(total, evidence.used)}, words + _hanging(lost, silence)
+
+
+def project_chains(
+    evidence: Evidence, chains: Sequence[Forecast], others: Sequence[Forecast], words: str, now: float
+) -> Forecast:
+    """The forecast of a campaign with chains: what they and the jobs beside them used and will use yet."""
+    known = [part for part in (*chains, *others) if part.quantiles]
+    rest = sum(part.quantiles[MEDIAN] - part.used for part in known)
+    basis = words
+    basis += f"; {len(others)} {'job' if len(others) == 1 else 'jobs'} beside" if others else ""
+    unknown = len(chains) + len(others) - len(known)
+    basis += f"; {unknown} without a projection" if unknown else ""
+    return _composed(evidence, evidence.used + rest, bool(known), basis, now)
+
+
 def _composed(evidence: Evidence, total: float, known: bool, basis: str, now: float) -> Forecast:
     quantiles: Mapping[float, float] = {MEDIAN: max(total, evidence.used)} if known else EMPTY
     return Forecast(
@@ -102,9 +143,13 @@ def _projection(evidence: Evidence) -> tuple[Mapping[float, float], str]:
     at_report, lost, silence = _split(evidence, progress)
     total = at_report * (1.0 - start) / (done - start) + lost
     basis = f"used / progress, {_done(progress)}"
-    if lost > 0:
-        basis += f"; no report for {silence / 60:.0f} min, the later part of it counted as lost"
-    return {MEDIAN: max(total, evidence.used)}, basis
+    return {MEDIAN: max(total, evidence.used)}, basis + _hanging(lost, silence)
+
+
+def _hanging(lost: float, silence: float) -> str:
+    if lost <= 0:
+        return ""
+    return f"; no report for {silence / 60:.0f} min, the later part of it counted as lost"
 
 
 def _done(progress: Progress) -> str:

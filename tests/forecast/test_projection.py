@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuwatch.forecast.projection import MEDIAN, Evidence, project, project_span, project_sum
+from gpuwatch.forecast.projection import MEDIAN, Evidence, project, project_chain, project_span, project_sum
 from gpuwatch.model import Forecast, Progress, Scope
 
 JOB = Scope("job", "run-1")
@@ -156,3 +157,56 @@ def test_a_projection_is_never_below_what_all_attempts_used(own: float, before: 
     total = project(replace(evidence(used=own + before, progress=report(step)), before=before), START)
 
     assert all(value >= own + before - 1e-6 for value in total.quantiles.values())
+
+
+def chain(**changed: Any) -> Evidence:
+    """A chain that used 2 h before its last attempt, and 1 h in that, which brought it to 300 of 1000 steps."""
+    values = {"used": 10_800.0, "before": 7200.0, "progress": report(300), **changed}
+    return replace(evidence(), **values)
+
+
+def test_a_chain_is_projected_by_all_that_its_attempts_used() -> None:
+    """Three hours are three tenths; what its progress does not tell of is added as it is."""
+    alone = project_chain(chain(), "chain of 3 jobs", START)
+    beside = project_chain(chain(used=14_400.0, after=3600.0), "chain of 3 jobs", START)
+
+    assert ({MEDIAN: pytest.approx(36_000.0)}, "chain of 3 jobs") == (alone.quantiles, alone.basis)
+    assert {MEDIAN: pytest.approx(39_600.0)} == beside.quantiles
+
+
+def test_a_chain_whose_last_attempt_hangs_is_projected_higher() -> None:
+    """It reported after an hour, and says nothing for two."""
+    forecast = project_chain(chain(used=18_000.0, seen=START + 3 * 3600.0), "chain of 3 jobs", START)
+
+    assert {MEDIAN: pytest.approx(36_000.0 + 3600.0)} == forecast.quantiles
+    assert "chain of 3 jobs; no report for 120 min, the later part of it counted as lost" == forecast.basis
+
+
+@pytest.mark.parametrize(
+    ("changed", "total", "basis"),
+    [
+        ({"state": "ended"}, 10_800.0, "chain, ended"),
+        ({"progress": None}, None, "chain, no progress reported"),
+        ({"progress": report(305, first=300)}, None, "chain; too little to project from"),
+        ({"progress": report(1500, first=1500)}, 10_800.0, "chain"),
+        ({"progress": report(1200)}, 10_800.0, "chain"),
+    ],
+)
+def test_a_chain_that_is_over_needs_what_it_used(changed: Any, total: float | None, basis: str) -> None:
+    """Also one that is beyond its end; of one that did next to nothing, nothing is known."""
+    forecast = project_chain(chain(**changed), "chain", START)
+
+    assert ({} if total is None else {MEDIAN: pytest.approx(total)}, basis) == (forecast.quantiles, forecast.basis)
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1e6), _progress)
+def test_a_chain_is_never_below_what_it_used(
+    before: float, own: float, after: float, seen: float, said: Progress
+) -> None:
+    """Whatever was reported, however wrong."""
+    used = before + own + after
+    found = chain(used=used, before=before, after=after, seen=START + seen, progress=said)
+
+    total = project_chain(found, "chain", START).quantiles.get(MEDIAN)
+
+    assert total is None or used <= total < float("inf")
