@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gpuwatch import config
+from gpuwatch import config, specs
 from gpuwatch.accounting.daemon import AccountingDaemon
 from gpuwatch.cli.daemon import serve
 from gpuwatch.cli.options import ConfigOption, VerboseOption, overrides_of
@@ -29,6 +29,7 @@ class Accounting:
     """A running accounting: passes and web server. A context manager; entering starts it."""
 
     def __init__(self, settings: Settings) -> None:
+        specs.known()  # a mistake in the site's specs is told at the start
         security = Security(web_config.path_of(settings.accounting.web_config_file))
         self.daemon = AccountingDaemon(settings)
         title = f"gpuwatch accounting of cluster {settings.site.cluster}"

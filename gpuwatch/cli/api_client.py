@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -11,10 +12,14 @@ import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from gpuwatch.cli.options import own_directory
 from gpuwatch.errors import ConfigurationError, Forbidden, GpuwatchError, Rejected, Unavailable
+
+if TYPE_CHECKING:
+    from gpuwatch.settings import Settings
 
 BASE = "/api/v1"
 TIMEOUT_SECONDS = 30.0
@@ -38,11 +43,18 @@ class ApiClient:
     def get(self, path: str, **parameters: object) -> Document:
         """The document at a path; `Unavailable` where it cannot be had, `Forbidden` to those who are not known."""
         given = {name: str(value) for name, value in parameters.items() if value is not None}
-        target = BASE + quote(path) + (f"?{urlencode(given)}" if given else "")
+        return self._asked("GET", BASE + quote(path) + (f"?{urlencode(given)}" if given else ""))
+
+    def post(self, path: str, **members: str) -> Document:
+        """Have something changed; raises as `get` does, `Forbidden` also for what the caller may not."""
+        return self._asked("POST", BASE + quote(path), json.dumps(members).encode())
+
+    def _asked(self, method: str, target: str, body: bytes | None = None) -> Document:
+        sent = self._headers(method, target, body)
         try:
             connection = _connection(self._where)
             try:
-                connection.request("GET", target, headers=self._headers(target))
+                connection.request(method, target, body, sent)
                 answer = connection.getresponse()
                 body = answer.read(MAX_BYTES)
             finally:
@@ -64,14 +76,18 @@ class ApiClient:
             if cursor is None:
                 return
 
-    def _headers(self, target: str) -> dict[str, str]:
+    def _headers(self, method: str, target: str, body: bytes | None) -> dict[str, str]:
+        content = {} if body is None else {"Content-Type": "application/json"}
         if _is_socket(self._where):
-            return {}
+            return content
         token = self._environment.get(_TOKEN)
         if token:
-            return {"X-SLURM-USER-TOKEN": token}
+            return {"X-SLURM-USER-TOKEN": token, **content}
         munge = shutil.which("munge")
-        return {"Authorization": f"Munge {_credential(munge, target)}"} if munge else {}
+        if munge is None:
+            return content
+        said = ["gpuwatch/1", method, target] + ([hashlib.sha256(body).hexdigest()] if body else [])
+        return {"Authorization": f"Munge {_credential(munge, ' '.join(said))}", **content}
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -104,11 +120,9 @@ def _connection(where: str) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(url.hostname, url.port, timeout=TIMEOUT_SECONDS)
 
 
-def _credential(munge: str, target: str) -> str:
+def _credential(munge: str, payload: str) -> str:
     try:
-        made = subprocess.run(
-            [munge, "-s", f"gpuwatch/1 GET {target}"], capture_output=True, text=True, timeout=10, check=True
-        )
+        made = subprocess.run([munge, "-s", payload], capture_output=True, text=True, timeout=10, check=True)
     except (subprocess.SubprocessError, OSError) as exc:
         raise Unavailable(f"munge: no credential can be made; {exc}") from exc
     return made.stdout.strip()
@@ -125,7 +139,14 @@ def _document(body: bytes) -> Document | None:
 def _refusal(status: int, message: str) -> GpuwatchError:
     if status in (401, 403):
         return Forbidden(message)
-    return Rejected(message) if status == 400 else Unavailable(message)
+    return Rejected(message) if status in (400, 413, 415) else Unavailable(message)
+
+
+def usual_socket(settings: Settings) -> str | None:
+    """The socket of the API on this host; where nothing is configured, that of this user's `gpuwatch up`."""
+    own = own_directory() / "api.sock"
+    chosen = str(own) if not settings.files and own.is_socket() else settings.accounting.socket
+    return chosen if chosen and usable_socket(chosen) else None
 
 
 def usable_socket(path: str) -> bool:

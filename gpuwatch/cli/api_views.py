@@ -14,7 +14,7 @@ from gpuwatch.ledger.jobs import Job, Run
 from gpuwatch.ledger.periods import Grouped, Row
 from gpuwatch.ledger.quality import Figure, Gap, Kind, Quality
 from gpuwatch.ledger.scopes import Revision
-from gpuwatch.model import Alert, Estimate, Forecast, Progress, Scope, Usage
+from gpuwatch.model import Alert, Estimate, Expectation, Forecast, Progress, Scope, Usage
 from gpuwatch.notifiers.base import Change
 from gpuwatch.schedulers.base import Facts, Grant, Live, Record, RecordId
 from gpuwatch.web.api_documents import COST
@@ -36,7 +36,17 @@ def view_of(document: Document) -> JobView:
     }  # fmt: skip
     alerts = tuple(_alert(scope, each) for each in document["alerts"])
     bases = tuple(document.get("bases", ()))
-    return JobView(_job(scope, document), forecasts, alerts, _quality(document), _cost(document), bases)
+    return JobView(
+        _job(scope, document), forecasts, alerts, _quality(document), _cost(document), bases,
+        _expectation(scope, document.get("expectation")),
+    )  # fmt: skip
+
+
+def _expectation(scope: Scope, each: Document | None) -> Expectation | None:
+    if each is None:
+        return None
+    quantiles = {float(q): value for q, value in each["quantiles"].items()}
+    return Expectation(scope, each["quantity"], quantiles, each["n"], each["basis"])
 
 
 def _cost(document: Document) -> Cost:
@@ -100,7 +110,6 @@ def budget_of(document: Document) -> Budget:
 
 
 def _job(scope: Scope, document: Document) -> Job:
-    progress = document["progress"]
     return Job(
         scope=scope,
         cluster=document["cluster"],
@@ -117,15 +126,21 @@ def _job(scope: Scope, document: Document) -> Job:
         uid=document["uid"],
         exit_code=document["exit_code"],
         campaign=document["campaign"],
-        progress=Progress(progress["step"], progress["total"], progress["start_step"], progress["time"])
-        if progress
-        else None,
+        progress=_progress(document["progress"]),
         revisions=tuple(_revisions(scope, document)),
         runs=tuple(_run(each) for each in document["attempts"]),
         allocated_seconds=document["allocated_device_seconds"],
         record=_record(document),
         job_ids=frozenset({document["job_id"]}),
     )
+
+
+def _progress(document: Document | None) -> Progress | None:
+    if document is None:
+        return None
+    step, total, start, time = (document[name] for name in ("step", "total", "start_step", "time"))
+    totals = (total, *document.get("other_totals", ()))
+    return Progress(step, total, start, time, document.get("best"), document.get("lost"), min(totals), max(totals))
 
 
 def _record(document: Document) -> Record | None:
@@ -202,7 +217,13 @@ def _revisions(scope: Scope, document: Document) -> list[Revision]:
     told = document.get("revisions")
     if told is None:
         return [Revision(_estimate(scope, name, each), True) for name, each in document["declared"].items()]
-    return [Revision(_estimate(scope, each["quantity"], each), each["in_force"]) for each in told]
+    return [revision_of(scope, each) for each in told]
+
+
+def revision_of(scope: Scope, each: Document) -> Revision:
+    """A revision of what is declared."""
+    estimate = _estimate(scope, each["quantity"], each)
+    return Revision(estimate, each["in_force"], each["original"], each["after_end"])
 
 
 def _estimate(scope: Scope, quantity: str, each: Document) -> Estimate:

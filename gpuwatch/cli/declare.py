@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gpuwatch import declaration
+from gpuwatch.cli.options import ConfigOption
 from gpuwatch.errors import DeclarationError, Forbidden, Rejected, Unavailable
 
 _AMOUNTS = "Amounts (one number, or LOW..LIKELY..HIGH)"
@@ -58,10 +60,24 @@ Socket = Annotated[
 ]
 
 
+Text = Annotated[
+    list[str] | None, typer.Argument(help="Words such as device-hours=640 energy=450kWh.", show_default=False)
+]
+For = Annotated[
+    str | None,
+    typer.Option("--for", metavar="SCOPE", help="job:ID, campaign:NAME, account:NAME, array:ID; else this job."),
+]
+Api = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL|SOCKET",
+        help="With --for: tell accounting, not the agent (default: its socket, where no agent takes it).",
+    ),
+]
+
+
 def declare(
-    text: Annotated[
-        list[str] | None, typer.Argument(help="Words such as device-hours=640 energy=450kWh.", show_default=False)
-    ] = None,
+    text: Text = None,
     device_hours: DeviceHours = None,
     energy: Energy = None,
     facility_energy: FacilityEnergy = None,
@@ -70,19 +86,17 @@ def declare(
     wall: Wall = None,
     charge: Charge = None,
     campaign: Campaign = None,
-    for_: Annotated[
-        str | None,
-        typer.Option(
-            "--for", metavar="SCOPE", help="job:ID, campaign:NAME, account:NAME, array:ID; else this job."
-        ),
-    ] = None,
+    for_: For = None,
     basis: Basis = None,
     tag: Tags = None,
     socket: Socket = None,
+    api: Api = None,
+    config_file: ConfigOption = None,
 ) -> None:
-    """Declare what this job, or a campaign, is expected to need: as text, as options, or both.
+    """Declare what a job, a campaign, an account or an array is expected to need: as text, as options, or both.
 
-    The job is the one that this command runs in.
+    Without --for it is for the job that this command runs in. With it, it may be said from anywhere, as on a
+    login node, by who may: the owner, a coordinator, an admin.
     """
     said = text_of(
         text or [],
@@ -91,8 +105,38 @@ def declare(
     )  # fmt: skip
     if not said:
         raise DeclarationError("declare: nothing declared; write for example --device-hours 640 --energy 450kWh")
+    late = _say(said, socket, api, config_file)
+    typer.echo(f"declared {said}" + ("; it is kept, and does not count: the job has ended" if late else ""))
+
+
+def _say(said: str, socket: str | None, api: str | None, config_file: Path | None) -> bool:
+    """Declare where it belongs; whether it came after the end."""
+    if declaration.parse(said).scope is not None:
+        return _declared_for(said, socket, api, config_file)
+    if api is not None:
+        raise typer.BadParameter("needs --for, or for= in the text", param_hint="--api")
     tell({"type": "declare", "text": said}, socket)
-    typer.echo(f"declared {said}")
+    return False
+
+
+def _declared_for(said: str, socket: str | None, api: str | None, config_file: Path | None) -> bool:
+    """Declare for a scope: to the agent in a job, to accounting elsewhere; whether it came after the end."""
+    from gpuwatch.cli.api_client import ApiClient, usual_socket
+
+    if api is None:
+        from gpuwatch import config
+
+        try:
+            tell({"type": "declare", "text": said}, socket)
+        except (Unavailable, Forbidden, Rejected) as exc:
+            api = usual_socket(config.load(config_file))
+            if api is None:
+                there = "name the API of accounting with --api http://HOST:9839"
+                raise type(exc)(f"{exc}; and no socket of accounting is on this host, {there}") from exc
+        else:
+            return False
+    document = ApiClient(api).post("/declarations", text=said)
+    return any(each["after_end"] for each in document["declarations"])
 
 
 def text_of(words: list[str], **options: str | list[str] | None) -> str:

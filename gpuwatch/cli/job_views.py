@@ -13,7 +13,8 @@ from gpuwatch.ledger.alert_store import PastChange
 from gpuwatch.ledger.quality import Figure, difference_text, partial_text
 from gpuwatch.ledger.queries import Job, used
 from gpuwatch.ledger.records import devices_of
-from gpuwatch.model import STATES, Usage
+from gpuwatch.ledger.scopes import Revision
+from gpuwatch.model import STATES, Expectation, Usage
 
 HEAD = ("JOB", "NAME", "STATE", "DEVICE-HOURS", "ENERGY", "DECLARED", "PROGRESS", "PROJECTED", "ALERT")
 _HOURS = "device-hours"
@@ -35,7 +36,7 @@ def cells(view: JobView) -> tuple[str, ...]:
         _state(job),
         split(_HOURS, job.device_seconds)[0],
         _at_least(view.quality.energy) + amount("energy", energy) if energy is not None else "",
-        split(_HOURS, hours.likely)[0] if hours else "",
+        split(_HOURS, hours.likely)[0] if hours else _expected(view),
         f"{100 * min(1.0, job.progress.ratio):.0f} %" if job.progress else "",
         _projected(view),
         ", ".join(f"{alert.kind} {alert.quantity}" for alert in view.alerts),
@@ -47,6 +48,16 @@ def _projected(view: JobView) -> str:
     if forecast is None or not forecast.quantiles or view.job.state == "ended":
         return ""
     return split(_HOURS, forecast.quantiles[MEDIAN])[0]
+
+
+def _expected(view: JobView) -> str:
+    """What is expected of a job that declares nothing, so that nobody takes it for declared."""
+    if view.expectation is None:
+        return ""
+    low, high = (view.expectation.quantiles.get(q) for q in (0.1, 0.9))
+    if low is None:
+        return ""
+    return f"({split(_HOURS, low)[0]} to {split(_HOURS, high)[0] if high is not None else '…'} expected)"
 
 
 def _state(job: Job) -> str:
@@ -71,7 +82,7 @@ def detail_lines(view: JobView, history: Sequence[PastChange], others: Sequence[
         ("cost", _cost(view)),
         ("progress", _progress(view.job, now)),
         ("projected", _projection(view)),
-        ("declared", _declared(view.job)),
+        ("declared", _declared(view)),
         ("alerts", _alerts(view, history)),
     ):
         for number, line in enumerate(lines):
@@ -79,7 +90,7 @@ def detail_lines(view: JobView, history: Sequence[PastChange], others: Sequence[
 
 
 def _identity(job: Job) -> Iterator[str]:
-    yield f"{_state(job)}, {_moment(job.started)} to {_moment(job.last_seen)} ({amount('wall', job.wall_seconds)})"
+    yield f"{_state(job)}, {moment(job.started)} to {moment(job.last_seen)} ({amount('wall', job.wall_seconds)})"
     seen = f": {_count(len(job.devices), 'device')} {', '.join(job.models)}".rstrip() if job.devices else ""
     if job.nodes:
         yield f"on {', '.join(job.nodes)}{seen}"
@@ -115,7 +126,7 @@ def _allocated(job: Job) -> Iterator[str]:
         for number, run in enumerate(job.runs, 1):
             outcome = f", {run.outcome.lower()}" if run.outcome else ""
             spent = amount(_HOURS, run.device_seconds)
-            yield f"attempt {number}: {_moment(run.started)} to {_moment(run.last_seen)}, {spent}{outcome}"
+            yield f"attempt {number}: {moment(run.started)} to {moment(run.last_seen)}, {spent}{outcome}"
 
 
 def _held(view: JobView) -> Iterator[str]:
@@ -193,6 +204,10 @@ def _progress(job: Job, now: float) -> Iterator[str]:
     yield f"{digits(progress.step)} of {digits(progress.total)} steps ({ratio}), reported {ago} ago"
     if progress.start_step > 0:
         yield f"began at step {digits(progress.start_step)}"
+    if progress.other_totals:
+        yield f"the total was {' and '.join(map(digits, progress.other_totals))} before"
+    if progress.gone_back > 0:
+        yield f"went back {digits(progress.gone_back)} steps: that work was lost"
 
 
 def _projection(view: JobView) -> Iterator[str]:
@@ -203,10 +218,20 @@ def _projection(view: JobView) -> Iterator[str]:
             yield f"{_labelled(quantity, forecast.quantiles[MEDIAN])} ({forecast.basis})"
 
 
-def _declared(job: Job) -> Iterator[str]:
-    if not job.revisions:
+def _declared(view: JobView) -> Iterator[str]:
+    """What was declared, and what is expected of a job like this one."""
+    lines = list(revision_lines(view.job.revisions))
+    if view.expectation is not None:
+        text = f"{expected_text(view.expectation)}: {view.expectation.n:,} {view.expectation.basis}"
+        lines.insert(0 if view.job.revisions else 1, text)
+    yield from lines
+
+
+def revision_lines(revisions: Sequence[Revision]) -> Iterator[str]:
+    """Everything that was declared for a scope: what, when, by whom, through what, and whether it counts."""
+    if not revisions:
         yield "nothing"
-    for each in job.revisions:
+    for each in revisions:
         estimate = each.estimate
         value = _labelled(estimate.quantity, estimate.likely, estimate.unit)
         if estimate.low != estimate.high:
@@ -215,24 +240,41 @@ def _declared(job: Job) -> Iterator[str]:
             )
             value += f", from {low} to {high}"
         by = f" by {estimate.declared_by}" if estimate.declared_by else ""
-        superseded = "" if each.in_force else " (no longer in force)"
-        yield f"{value}, {_moment(estimate.declared_at)}{by} via {estimate.channel}{superseded}"
+        yield f"{value}, {moment(estimate.declared_at)}{by} via {estimate.channel}{_standing(each)}"
+
+
+def _standing(revision: Revision) -> str:
+    if revision.after_end:
+        return " (after the end)"
+    words = ["original"] if revision.original else []
+    words += [] if revision.in_force else ["no longer in force"]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _alerts(view: JobView, history: Sequence[PastChange]) -> Iterator[str]:
     if not view.alerts and not history:
         yield "none"
     for alert in view.alerts:
-        yield f"since {_moment(alert.since)}: {alert.text}"
+        yield f"since {moment(alert.since)}: {alert.text}"
     for past in reversed(history):
-        yield f"{_moment(past.time)} {past.change.what} {past.change.alert.kind} {past.change.alert.quantity}"
+        yield f"{moment(past.time)} {past.change.what} {past.change.alert.kind} {past.change.alert.quantity}"
+
+
+def expected_text(expectation: Expectation) -> str:
+    """The 80 % interval, as `expected 120 to 310 device-hours`, as far as it is known."""
+    low, high = expectation.quantiles.get(0.1), expectation.quantiles.get(0.9)
+    if low is None:
+        return "no longer expected anything: it came to more than all that is known"
+    until = f"to {amount(_HOURS, high)}" if high is not None else "device-hours or more"
+    return f"expected {split(_HOURS, low)[0]} {until}"
 
 
 def _labelled(quantity: str, value: float, unit: str = "") -> str:
     return amount(quantity, value) if quantity == _HOURS else f"{amount(quantity, value, unit)} {quantity}"
 
 
-def _moment(time: float) -> str:
+def moment(time: float) -> str:
+    """A time as it is shown, in UTC."""
     try:
         return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S}Z"
     except (ValueError, OverflowError, OSError):

@@ -222,14 +222,15 @@ def client_for(api: str | None, ledger: str | None, config_file: Path | None) ->
 
     None: the ledger is to be read.
     """
-    from gpuwatch import config
     from gpuwatch.cli.api_client import ApiClient, usable_socket
-    from gpuwatch.ledger.store import path_of
 
     if api is not None and ledger is not None:
         raise typer.BadParameter("stands beside --ledger; write one of them", param_hint="--api")
     if api is not None or ledger is not None:
         return ApiClient(api) if api is not None else None
+    from gpuwatch import config
+    from gpuwatch.ledger.store import path_of
+
     settings = config.load(config_file)
     socket, path = settings.accounting.socket, path_of(usual_ledger(settings))
     is_ours = path is None or os.access(path, os.R_OK)

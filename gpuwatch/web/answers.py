@@ -10,17 +10,20 @@ from sqlalchemy import select
 
 from gpuwatch.accounting.views import views_of, with_bases
 from gpuwatch.errors import Rejected
+from gpuwatch.estimates.history import likeness
 from gpuwatch.ledger import alert_store, listing, summaries, tables
 from gpuwatch.ledger import history as points
 from gpuwatch.ledger.audience import Audience, Owner
 from gpuwatch.ledger.budgets import AccountId, accounts_in, budgets
 from gpuwatch.ledger.jobs import Job
 from gpuwatch.ledger.listing import Page, Wanted
+from gpuwatch.ledger.past import Kind, past_jobs, with_details
 from gpuwatch.ledger.quality import quality_document, quality_of
 from gpuwatch.ledger.queries import agents_of
 from gpuwatch.web import api_documents as documents
 from gpuwatch.web.api_documents import Document
 from gpuwatch.web.cursors import cursor, name_after, position
+from gpuwatch.web.expectation_documents import likeness_document
 from gpuwatch.web.operations import Question
 from gpuwatch.web.parameters import time_of
 from gpuwatch.web.roles import may_read_account
@@ -30,6 +33,9 @@ LIST_SECONDS = 7 * 86_400.0
 
 USAGE_SECONDS = 30 * 86_400.0
 """The same for groups of usage."""
+
+KIND_SECONDS = 365 * 86_400.0
+"""The same for what jobs of a kind came to."""
 
 _UID = "uid:"
 
@@ -79,6 +85,16 @@ def estimates(question: Question) -> Document:
         "estimates": [each for view in views for each in documents.estimate_documents(view)],
         "next": _next(page),
     }
+
+
+def expectations(question: Question) -> Document:
+    """What jobs of a kind came to, of those that the viewer may see."""
+    values, now = question.values, question.now
+    since = _time(values, "since", UTC, max(0.0, now - KIND_SECONDS))
+    named = {name: values[name] for name in ("user", "account", "partition", "campaign", "name")}
+    found = past_jobs(question.connection, question.viewer.audience, Kind(**named, since=since), now)
+    told = likeness(with_details(question.connection, found), values["name"], values["declared"])
+    return {"since": since, **likeness_document(told)}
 
 
 def quality(question: Question) -> Document:

@@ -1,4 +1,4 @@
-"""The API of accounting over HTTP, as docs/api.md describes it: identity first, then bounded reading.
+"""The API of accounting over HTTP, as docs/api.md describes it: identity first, then bounded reading and writing.
 
 Four requests read the ledger at once, each for some seconds at most; others wait for their turn, and are answered
 503 where it does not come. Whatever was asked, the answer is JSON.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.convertors import Convertor, register_url_convertor
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -25,18 +25,21 @@ from gpuwatch.ledger.deadline import limited
 from gpuwatch.ledger.groups import Groups
 from gpuwatch.ledger.store import Store
 from gpuwatch.model import EMPTY
-from gpuwatch.web.api_operations import OPERATIONS
+from gpuwatch.web import operations as ops
+from gpuwatch.web.api_operations import ACTIONS, OPERATIONS
 from gpuwatch.web.exposition import GZIP_LEVEL, accepts_gzip
 from gpuwatch.web.identity import Identity, caller_of
 from gpuwatch.web.names import Names
 from gpuwatch.web.openapi import PATH, openapi
-from gpuwatch.web.operations import Operation, Question
+from gpuwatch.web.operations import Action, Operation, Question
+from gpuwatch.web.pace import Pace
 from gpuwatch.web.parameters import name_of, values_of
 from gpuwatch.web.roles import Access, Person, Viewer, viewer_of
 from gpuwatch.web.threads import Busy, Patient
 
 READERS = 4
 READ_SECONDS = 20.0
+MAX_BODY_BYTES = 65_536
 TREE = "/api/v1/"
 """Where all paths of the API begin."""
 
@@ -77,18 +80,33 @@ def api_routes(
     clock: Callable[[], float] = time.time,
     operations: Sequence[Operation] = OPERATIONS,
     readers: Patient | None = None,
+    pace: Pace | None = None,
 ) -> list[Route]:
     """The routes of the API; `store` gives the ledger, None until it is open."""
     threads = readers or Patient(READERS)
-    described = openapi(operations, f"gpuwatch accounting of cluster {gate.access.cluster}")
+    described = openapi(operations, f"gpuwatch accounting of cluster {gate.access.cluster}", ACTIONS)
+    paced = pace or Pace()
 
     async def describe(request: Request) -> Response:
         return answered(request, described)
 
-    def route(operation: Operation) -> Route:
-        return Route(operation.route, _guarded(_Endpoint(operation, store, gate, clock, threads).answer, gate))
+    answers: dict[str, dict[str, Answer]] = {}
+    for each in operations:
+        answers[each.route] = {"GET": _guarded(_Endpoint(each, store, gate, clock, threads).answer, gate)}
+    for action in ACTIONS:
+        changing = _Changing(action, store, gate, clock, threads, paced)
+        answers.setdefault(action.route, {})["POST"] = _guarded(changing.answer, gate)
+    routes = [_route(path, by_method) for path, by_method in answers.items()]
+    return [Route(PATH, describe), *routes, Route(f"{TREE}{{rest:text}}", _nothing)]
 
-    return [Route(PATH, describe), *map(route, operations), Route(f"{TREE}{{rest:text}}", _nothing)]
+
+def _route(path: str, by_method: Mapping[str, Answer]) -> Route:
+    """One for all methods of a path, so that a method that it has not is told which it has."""
+
+    async def answer(request: Request) -> Response:
+        return await by_method["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(path, answer, methods=[*by_method])
 
 
 async def _nothing(_request: Request) -> Response:
@@ -133,6 +151,77 @@ class _Endpoint:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Changing:
+    """Does one action."""
+
+    action: Action
+    store: Callable[[], Store | None]
+    gate: Gate
+    clock: Callable[[], float]
+    threads: Patient
+    pace: Pace
+
+    async def answer(self, request: Request) -> Response:
+        """Who asks comes first, as for reading; the body is read before it, as a proof may be for it alone."""
+        body = await _body(request)
+        if body is None:
+            return error(413, f"the body is longer than {MAX_BODY_BYTES} bytes", {"connection": "close"})
+        person = await self.gate.identity.person(caller_of(request, body))
+        if person is None:
+            raise Forbidden(f"who asks is not known; {self.gate.identity.hints}")
+        # What a page of another site can make a browser send is neither.
+        if "origin" in request.headers:
+            return error(403, "not for browsers; a request with an Origin header is refused")
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return error(415, "the body must be application/json")
+        if not self.pace.takes((person.name, person.uid)):
+            return error(429, "you say too much at once; ask again", {"retry-after": "10"})
+        values_of((), request.query_params.multi_items())
+        said = texts_of(self.action.body, body)
+        try:
+            document = await self.threads.run(lambda: self._perform(person, said))
+        except Forbidden as exc:
+            return error(403, str(exc))
+        return error(404, _MISSING) if document is None else written(document)
+
+    def _perform(self, person: Person, said: Mapping[str, str]) -> Mapping[str, Any] | None:
+        """In a thread."""
+        named, groups = _known(person, self.gate.names)
+        store = self.store()
+        if store is None:
+            raise Busy
+        viewer = viewer_of(named, groups, self.gate.access)
+        with store.reading() as connection, limited(connection, READ_SECONDS):
+            accounts = coordinated(connection, viewer.cluster, named.name, viewer.accounts)
+        return self.action.perform(ops.Request(_with_accounts(viewer, accounts), store, said, self.clock()))
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body of a request; None where it is too long."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            return None
+    return body
+
+
+def texts_of(schema: Mapping[str, Any], body: bytes) -> dict[str, str]:
+    """The members of a JSON object of texts; `Rejected` for what is none, lacks one or has one too many."""
+    members = ", ".join(schema["properties"])
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise Rejected(f"the body is not JSON; it must be an object with {members}") from exc
+    if not isinstance(found, dict) or {*found} != {*schema["properties"]}:
+        raise Rejected(f"the body must be an object with {members}, and nothing else")
+    wrong = [name for name, each in found.items() if not isinstance(each, str)]
+    if wrong:
+        raise Rejected(f"{', '.join(wrong)}: is no text")
+    return found
+
+
 def _known(person: Person, names: Names) -> tuple[Person, frozenset[str]]:
     """A person with both name and user id, as far as this machine knows them, and his groups."""
     if person.uid is not None and not person.name:
@@ -161,6 +250,8 @@ def _guarded(answer: Answer, gate: Gate) -> Answer:
             return error(401, str(exc), headers | {"connection": "close"})
         except Rejected as exc:
             return error(400, str(exc))
+        except ClientDisconnect:
+            return error(400, "the body ended early")
         except (GpuwatchError, OSError) as exc:
             return error(503, f"the ledger cannot be read now: {exc}", {"retry-after": "5"})
 
@@ -179,6 +270,11 @@ def answered(request: Request, document: Mapping[str, Any]) -> Response:
         body = gzip.compress(body, GZIP_LEVEL, mtime=0)
         headers["content-encoding"] = "gzip"
     return Response(body, headers=headers, media_type="application/json")
+
+
+def written(document: Mapping[str, Any]) -> Response:
+    """What was stored."""
+    return Response(_encoded(document), headers={"cache-control": "no-store"}, media_type="application/json")
 
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -8,13 +8,17 @@ from typing import Any
 from gpuwatch.accounting.views import JobView
 from gpuwatch.ledger.alert_store import PastChange
 from gpuwatch.ledger.budgets import PACE_SECONDS, RESOURCES, Budget, UserPart, Word
+from gpuwatch.ledger.chain_document import chain_document, progress_document
+from gpuwatch.ledger.chains import chains_of
 from gpuwatch.ledger.charging import Cost
 from gpuwatch.ledger.history import Point
 from gpuwatch.ledger.jobs import Campaign, Job, used
 from gpuwatch.ledger.periods import Grouped, Row
 from gpuwatch.ledger.quality import quality_document
 from gpuwatch.ledger.records import devices_of
+from gpuwatch.ledger.scopes import Revision
 from gpuwatch.model import Alert, Estimate, Forecast, Usage
+from gpuwatch.web.expectation_documents import expectation_document
 
 Document = dict[str, Any]
 
@@ -49,9 +53,10 @@ def job_document(view: JobView) -> Document:
         "partial": view.quality.energy.partial,
         "allocation_differs": view.quality.differs,
         **cost_document(view.cost),
-        "progress": _progress_document(job),
+        "progress": progress_document(job.progress),
         "declared": {quantity: estimate_document(each) for quantity, each in job.estimates.items()},
         "forecasts": {quantity: forecast_document(each) for quantity, each in view.forecasts.items()},
+        "expectation": expectation_document(view.expectation),
         "alerts": [alert_document(alert) for alert in view.alerts],
     }
 
@@ -108,10 +113,7 @@ def points_document(job: Job, points: Sequence[Point]) -> Document:
 def history_document(view: JobView, history: Sequence[PastChange]) -> Document:
     """What is told of one job alone: revisions of declarations, alerts of the past, each device."""
     return {
-        "revisions": [
-            {"quantity": each.estimate.quantity, "in_force": each.in_force, **estimate_document(each.estimate)}
-            for each in view.job.revisions
-        ],
+        "revisions": [revision_document(each) for each in view.job.revisions],
         "alert_history": [
             {"time": past.time, "what": past.change.what, **alert_document(past.change.alert)} for past in history
         ],
@@ -137,6 +139,7 @@ def campaign_document(campaign: Campaign, complete: bool) -> Document:
         "device_seconds": campaign.device_seconds,
         "allocated_device_seconds": campaign.allocated_seconds,
         **usage_document(campaign.usage),
+        "chains": [chain_document(each) for each in chains_of(campaign.jobs)],
         "declared": {quantity: estimate_document(each) for quantity, each in campaign.estimates.items()},
     }
 
@@ -209,6 +212,14 @@ def estimate_document(estimate: Estimate) -> Document:
     }  # fmt: skip
 
 
+def revision_document(revision: Revision) -> Document:
+    """One declaration of a quantity, whether it counts, and whether it is what the estimate is judged by."""
+    return {
+        "quantity": revision.estimate.quantity, "in_force": revision.in_force, "original": revision.original,
+        "after_end": revision.after_end, **estimate_document(revision.estimate),
+    }  # fmt: skip
+
+
 def forecast_document(forecast: Forecast) -> Document:
     """What was used, and the quantiles of what it will come to."""
     return {"used": forecast.used, "quantiles": _quantiles(forecast), "basis": forecast.basis}
@@ -244,20 +255,10 @@ def _batch_document(job: Job) -> Document:
             {
                 "started": run.started, "last_seen": run.last_seen, "outcome": run.outcome or None,
                 "device_seconds": run.device_seconds, "allocated_device_seconds": run.allocated_seconds,
-                "held_device_seconds": run.usage.held_seconds,
+                "held_device_seconds": run.usage.held_seconds, "progress": progress_document(run.progress),
             }
             for run in job.runs
         ],
-    }  # fmt: skip
-
-
-def _progress_document(job: Job) -> Document | None:
-    progress = job.progress
-    if progress is None:
-        return None
-    return {
-        "step": progress.step, "total": progress.total, "start_step": progress.start_step,
-        "ratio": progress.ratio, "time": progress.time,
     }  # fmt: skip
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gpuwatch.ledger.budgets import RESOURCES
 from gpuwatch.ledger.periods import BY
-from gpuwatch.web import answers, examples, schemas
-from gpuwatch.web.operations import Operation
-from gpuwatch.web.parameters import Parameter, choice, moment, whole, word, zone
+from gpuwatch.web import answers, declarations, examples, schemas
+from gpuwatch.web.operations import Action, Operation
+from gpuwatch.web.parameters import Parameter, choice, hours, moment, scope, whole, word, zone
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 100
@@ -79,6 +79,25 @@ OPERATIONS: tuple[Operation, ...] = (
         schemas.ESTIMATES, examples.ESTIMATES, _JOBS,
     ),
     Operation(
+        "/declarations", "Everything declared for a job, a campaign, an account or an array",
+        declarations.declarations, schemas.DECLARATIONS, examples.DECLARATIONS,
+        (scope("scope", "what it is for: job:ID, campaign:NAME, account:NAME or array:ID"),), may_miss=True,
+    ),
+    Operation(
+        "/refusals", "Your declarations that were refused, and why; everybody's for staff", declarations.refused,
+        schemas.REFUSALS, examples.REFUSALS, (_LIMIT,),
+    ),
+    Operation(
+        "/expectations", "What jobs of a kind came to", answers.expectations, schemas.EXPECTATIONS,
+        examples.EXPECTATIONS,
+        (
+            *_JOBS[:4],
+            word("name", "only of this name, whatever its digits are; or of those like it, with `*` and `?`"),
+            hours("declared", "device-hours that are to be declared, as 640"),
+            moment("since", "only those seen at this time or later (default: a year ago)"),
+        ),
+    ),
+    Operation(
         "/rates", "Prices, PUE and grid intensities that figures name", answers.rates, schemas.RATES,
         examples.RATES,
     ),
@@ -88,3 +107,11 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
 )  # fmt: skip
 """What may be asked."""
+
+ACTIONS: tuple[Action, ...] = (
+    Action(
+        "/declarations", "Declare what a job, a campaign, an account or an array will need", declarations.declare,
+        schemas.DECLARATIONS, examples.DECLARATIONS, schemas.DECLARE, examples.DECLARE,
+    ),
+)  # fmt: skip
+"""What may be changed."""

@@ -24,6 +24,10 @@ _USAGE: Example = {
     "first_working": 1_764_000_042.0,
     "last_in_state": {"working": 1_764_003_599.0, "idle": 1_764_002_000.0},
 }
+_PROGRESS: Example = {
+    "step": 250.0, "total": 1000.0, "start_step": 0.0, "ratio": 0.25, "time": 1_764_003_590.0, "best": 250.0,
+    "lost": 0.0, "other_totals": [],
+}  # fmt: skip
 ESTIMATE: Example = {
     "low": 36_000.0, "likely": 43_200.0, "high": 57_600.0, "unit": "s", "basis": "pilot",
     "declared_by": "uid:1000", "declared_at": 1_764_000_012.0, "channel": "socket",
@@ -35,16 +39,17 @@ JOB: Example = {
     "device_count_doubt": None, "device_indices": {"gw0": [0, 1, 2, 3, 4, 5, 6, 7]},
     "attempts": [{
         "started": 1_764_000_000, "last_seen": 1_764_003_600.0, "outcome": "RUNNING", "device_seconds": 28_800.0,
-        "allocated_device_seconds": 28_800.0, "held_device_seconds": 28_790.0,
+        "allocated_device_seconds": 28_800.0, "held_device_seconds": 28_790.0, "progress": _PROGRESS,
     }],
     "cluster": "hydra", "state": "running", "exit_code": None, "started": 1_764_000_000,
     "last_seen": 1_764_003_600.0, "wall_seconds": 3600.0, "nodes": ["gw0"], "devices": ["GPU-0"],
     "models": ["H100"], "campaign": "llama", "device_seconds": 28_800.0, "allocated_device_seconds": 28_800.0,
     **_USAGE, "coverage_ratio": 0.9997, "partial": False, "allocation_differs": False,
     "cost": {"EUR": 25.60}, "facility_joules": 27_700_000.0, "carbon_grams": 2924.0, "rates": ["0c9f3be7a412"],
-    "progress": {"step": 250.0, "total": 1000.0, "start_step": 0.0, "ratio": 0.25, "time": 1_764_003_590.0},
+    "progress": _PROGRESS,
     "declared": {"device-hours": ESTIMATE},
     "forecasts": {"device-hours": {"used": 28_800.0, "quantiles": {"0.5": 115_200.0}, "basis": "used / progress"}},
+    "expectation": None,
     "alerts": [{
         "kind": "projected", "quantity": "device-hours", "severity": "warning", "since": 1_764_000_600.0,
         "value": 115_200.0, "declared": 43_200.0,
@@ -68,9 +73,25 @@ HISTORY: Example = {
     }],
 }  # fmt: skip
 JOBS: Example = {"jobs": [JOB], "next": "WzE3NjQwMDAwMDAsIjQ3MTEiXQ"}
+_REVISION: Example = {
+    "quantity": "device-hours", "in_force": True, "original": True, "after_end": False, **ESTIMATE,
+}  # fmt: skip
+DECLARE: Example = {"text": "device-hours=10..12..16 basis=pilot for=job:4711"}
+DECLARATIONS: Example = {
+    "scope": "job:4711", "cluster": "hydra",
+    "declarations": [{**_REVISION, "declared_by": "user:ada", "channel": "api"}],
+}  # fmt: skip
+REFUSALS: Example = {
+    "refusals": [{
+        "time": 1_764_000_012.0, "who": "bob", "uid": 1001, "identified_by": "socket",
+        "text": "device-hours=12 for=account:ml",
+        "reason": "for=account:ml: there is none of that name, or it is not yours to declare for; its coordinators"
+        " and admins may",
+    }],
+}  # fmt: skip
 ONE_JOB: Example = {
     **JOB,
-    "revisions": [{"quantity": "device-hours", "in_force": True, **ESTIMATE}],
+    "revisions": [_REVISION],
     "alert_history": [{"time": 1_764_000_600.0, "what": "raised", **JOB["alerts"][0]}],
     "by_device": {"GPU-0": {"held_seconds": 3598.75, **_USAGE}},
     "quality": _QUALITY,
@@ -84,6 +105,27 @@ ESTIMATES: Example = {
     }],
     "next": None,
 }  # fmt: skip
+_QUANTILES: Example = {
+    "0.025": None, "0.1": 432_000.0, "0.25": 576_000.0, "0.5": 738_000.0, "0.75": 936_000.0, "0.9": 1_116_000.0,
+    "0.975": None,
+}  # fmt: skip
+EXPECTATIONS: Example = {
+    "since": 1_732_464_000.0, "jobs": 24,
+    "spreads": {"device-hours": {
+        "quantiles": _QUANTILES, "n": 24, "cut": 1, "least": 401_000.0, "most": 1_240_000.0,
+    }},
+    "endings": [
+        {"ending": "completed", "jobs": 23, "device_seconds": 17_300_000.0},
+        {"ending": "timed out", "jobs": 1, "device_seconds": 1_240_000.0},
+        {"ending": "failed", "jobs": 4, "device_seconds": 210_000.0},
+    ],
+    "declared_device_seconds": None, "ratio": None, "applied": None,
+    "nearest": [{
+        "display": "4698", "name": "train-11", "user": "ada", "account": "ml", "cluster": "hydra",
+        "started": 1_763_900_000.0, "ended": 1_763_992_000.0, "ending": "completed", "device_seconds": 736_000.0,
+        "wall_seconds": 92_000.0, "energy_joules": 2.5e8, "declared_device_seconds": None,
+    }],
+}  # fmt: skip
 _GROUP: Example = {
     "name": "2026-11", "device_seconds": 28_800.0, "allocated_device_seconds": 28_800.0,
     "held_device_seconds": 28_790.0, "cpu_seconds": 115_200.0, "energy_joules": 9_750_000.0,
@@ -96,7 +138,15 @@ USAGE: Example = {
 CAMPAIGN: Example = {
     "campaign": "llama", "state": "running", "started": 1_764_000_000, "last_seen": 1_764_003_600.0,
     "wall_seconds": 3600.0, "jobs": 1, "complete": True, "device_seconds": 28_800.0,
-    "allocated_device_seconds": 28_800.0, **_USAGE, "declared": {},
+    "allocated_device_seconds": 28_800.0, **_USAGE,
+    "chains": [{
+        "jobs": ["4711"], "silent_jobs": 0, "runs": 1, "restarts": 0, "state": "running", "finished": False,
+        "started": 1_764_000_000, "last_seen": 1_764_003_600.0, "step": 250.0, "total": 1000.0,
+        "totals": [1000.0], "start_step": 0.0, "ratio": 0.25, "time": 1_764_003_590.0, "made_steps": 250.0,
+        "skipped_steps": 0.0, "lost_steps": 0.0, "lost_ratio": 0.0, "lost_device_seconds": 0.0,
+        "device_seconds": 28_800.0, "gap_seconds": 0.0,
+    }],
+    "declared": {},
 }  # fmt: skip
 CAMPAIGNS: Example = {"campaigns": [CAMPAIGN], "next": None}
 ONE_CAMPAIGN: Example = {**CAMPAIGN, "members": [JOB]}

@@ -5,6 +5,7 @@ A proof that is there and wrong refuses the request, whatever else it carries: n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -26,7 +27,7 @@ class Caller:
     """What a request carries that may prove who sent it.
 
     `target` is path and query as they were sent, `address` the peer's, `peer_uid` the kernel's word for who is at
-    the other end of a unix socket, None over TCP.
+    the other end of a unix socket, None over TCP, `digest` the SHA-256 of its body in hex, empty without one.
     """
 
     method: str = "GET"
@@ -34,6 +35,7 @@ class Caller:
     headers: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
     address: str = ""
     peer_uid: int | None = None
+    digest: str = ""
 
     def header(self, name: str) -> str | None:
         """A header's value; `Forbidden` where it is there twice, as the second may be another's."""
@@ -98,7 +100,7 @@ class Identity:
         )
 
 
-def caller_of(request: Request) -> Caller:
+def caller_of(request: Request, body: bytes = b"") -> Caller:
     """What a request carries."""
     scope = request.scope
     raw = scope.get("raw_path") or scope["path"].encode()
@@ -108,7 +110,8 @@ def caller_of(request: Request) -> Caller:
         headers[name] = (*headers.get(name, ()), value)
     address = scope["client"][0] if scope.get("client") else ""
     peer = scope.get("state", {}).get("peer_uid")
-    return Caller(scope["method"], (raw + query).decode("latin-1"), headers, address, peer)
+    digest = hashlib.sha256(body).hexdigest() if body else ""
+    return Caller(scope["method"], (raw + query).decode("latin-1"), headers, address, peer, digest)
 
 
 def name_in(text: str, where: str) -> str:

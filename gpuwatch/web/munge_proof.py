@@ -1,7 +1,8 @@
 """Proof of identity by a munge credential: the cluster's daemon says which user id made it, and for what.
 
-The payload is `gpuwatch/1 METHOD TARGET`, the request that it is for, so that a credential made for something else
-(a job, another service) proves nothing here, and one that was seen on the way gives that one answer at most.
+The payload is `gpuwatch/1 METHOD TARGET`, the request that it is for, and the SHA-256 of its body where it has
+one, so that a credential made for something else (a job, another service) proves nothing here, and one that was
+seen on the way gives that one answer at most.
 munged itself refuses one that is too old or was decoded before.
 """
 
@@ -41,9 +42,10 @@ class MungeProof:
         if _CREDENTIAL.fullmatch(credential) is None:
             raise Forbidden("munge: is no credential")
         uid, payload = await self._threads.run(lambda: self._decoded(credential))
-        if payload != payload_for(caller.method, caller.target):
+        if payload != payload_for(caller.method, caller.target, caller.digest):
             raise Forbidden(
-                f"munge: the credential is not for this request; its payload must be {REALM} METHOD TARGET"
+                f"munge: the credential is not for this request; its payload must be {REALM} METHOD TARGET, and"
+                " the SHA-256 of a body where there is one"
             )
         return Person("munge", uid=uid)
 
@@ -63,9 +65,9 @@ class MungeProof:
         return decoded(told.returncode, told.stdout.decode("utf-8", "replace"))
 
 
-def payload_for(method: str, target: str) -> str:
-    """What a credential for a request must say."""
-    return f"{REALM} {method} {target}"
+def payload_for(method: str, target: str, digest: str = "") -> str:
+    """What a credential for a request must say; `digest` is that of its body, where it has one."""
+    return " ".join(filter(None, (REALM, method, target, digest)))
 
 
 def decoded(returncode: int, text: str) -> tuple[int, str]:

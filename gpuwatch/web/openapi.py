@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpuwatch.web import examples, schemas
-from gpuwatch.web.operations import BASE, Operation
+from gpuwatch.web.operations import BASE, Action, Operation
 from gpuwatch.web.parameters import NAME_LENGTH, Parameter
 
 PATH = f"{BASE}/openapi.json"
@@ -16,12 +16,24 @@ _REFUSALS = {
     "401": "who asks is not known; the text says how to prove it",
     "503": "too many ask, or the ledger cannot be read now; ask again",
 }
+_ACTION_REFUSALS = _REFUSALS | {
+    "400": "the body is not as its schema says, or does not follow the grammar; the text says where",
+    "403": "it is not yours to do; the text says who may",
+    "404": "there is none",
+    "413": "the body is too long",
+    "415": "the body is not application/json",
+    "429": "you say too much at once; ask again",
+}
 _MISSING = {"404": "there is none, or it is not yours to read"}
 
 
-def openapi(operations: Iterable[Operation], title: str = "gpuwatch accounting") -> dict[str, Any]:
+def openapi(
+    operations: Iterable[Operation], title: str = "gpuwatch accounting", actions: Iterable[Action] = ()
+) -> dict[str, Any]:
     """The document; `securitySchemes` are those that a site may have configured."""
     paths = {BASE + each.path: {"get": _operation(each)} for each in operations}
+    for action in actions:
+        paths.setdefault(BASE + action.path, {})["post"] = _action(action)
     paths[PATH] = {"get": _own()}
     return {
         "openapi": "3.1.0",
@@ -44,7 +56,7 @@ _SCHEMES: Mapping[str, Mapping[str, str]] = {
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    refusals = _REFUSALS | (_MISSING if operation.named else {})
+    refusals = _REFUSALS | (_MISSING if operation.named or operation.may_miss else {})
     return {
         "operationId": operation.path.strip("/").replace("/{name}", "-by-name"),
         "summary": operation.summary,
@@ -53,6 +65,20 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "200": _answer(operation.summary, operation.schema, operation.example),
             "304": {"description": "it is as the ETag in If-None-Match says"},
             **{status: _refusal(words) for status, words in refusals.items()},
+        },
+    }
+
+
+def _action(action: Action) -> dict[str, Any]:
+    content = {"application/json": {"schema": dict(action.body), "example": action.body_example}}
+    return {
+        "operationId": "post-" + action.path.strip("/"),
+        "summary": action.summary,
+        "parameters": [],
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": _answer(action.summary, action.schema, action.example),
+            **{status: _refusal(words) for status, words in _ACTION_REFUSALS.items()},
         },
     }
 
@@ -78,7 +104,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": "query",
-        "required": False,
+        "required": parameter.required,
         "description": parameter.description,
         "schema": dict(parameter.schema),
     }

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gpuwatch.ledger.groups import Groups
+from gpuwatch.ledger.store import Store
 from gpuwatch.model import EMPTY
 from gpuwatch.web.api_documents import Document
 from gpuwatch.web.parameters import Parameter
@@ -47,8 +48,41 @@ class Operation:
     parameters: Sequence[Parameter] = ()
     named: str = ""
     """What the name in the path is of; empty where the path has none."""
+    may_miss: bool = False
+    """Whether there may be none without a name in the path."""
 
     @property
     def route(self) -> str:
         """The path as the server matches it; a name may have slashes (`text` is a convertor of api.py)."""
         return BASE + self.path.replace("{name}", "{name:text}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who wants what changed: `body` is as the action's schema says."""
+
+    viewer: Viewer
+    store: Store
+    body: Mapping[str, Any]
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """`POST path` with a JSON object whose members are all texts; `perform` runs in a thread.
+
+    It is None where there is nothing to do it to. It raises `Forbidden` for what the viewer may not.
+    """
+
+    path: str
+    summary: str
+    perform: Callable[[Request], Document | None]
+    schema: Mapping[str, Any]
+    example: Any
+    body: Mapping[str, Any]
+    body_example: Any
+
+    @property
+    def route(self) -> str:
+        """The path as the server matches it."""
+        return BASE + self.path

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from gpuwatch import declaration
 from gpuwatch.errors import Rejected
 from gpuwatch.ledger.periods import midnight
 from gpuwatch.model import EMPTY
@@ -23,6 +24,8 @@ TIME_PATTERN = (
     r"^([0-9]{1,10}([.][0-9]{1,6})?|[0-9]{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01])(T([01][0-9]|2[0-3]):[0-5][0-9]"
     r"(:[0-5][0-9])?(Z|[+-][0-9]{2}:[0-9]{2})?)?)?)$"
 )
+HOURS_PATTERN = r"^[0-9]{1,12}([.][0-9]{1,9})?$"
+_HOURS = re.compile(HOURS_PATTERN)
 _SECONDS = re.compile(r"[0-9]{1,10}([.][0-9]{1,6})?")
 _FIRST = date(1970, 1, 2)
 
@@ -36,6 +39,7 @@ class Parameter:
     read: Callable[[str], Any]
     schema: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     default: Any = None
+    required: bool = False
 
 
 def word(name: str, description: str) -> Parameter:
@@ -56,6 +60,12 @@ def choice(name: str, description: str, choices: Sequence[str], default: str | N
     return Parameter(name, description, read, schema, default)
 
 
+def scope(name: str, description: str) -> Parameter:
+    """What declarations are for, KIND:NAME; it must be given."""
+    schema = {"type": "string", "pattern": r"^(job|campaign|account|array):[A-Za-z0-9]", "maxLength": NAME_LENGTH}
+    return Parameter(name, description, declaration.scope, schema, required=True)
+
+
 def whole(name: str, description: str, low: int, high: int, default: int) -> Parameter:
     """A whole number."""
     schema = {"type": "integer", "minimum": low, "maximum": high, "default": default}
@@ -66,6 +76,18 @@ def whole(name: str, description: str, low: int, high: int, default: int) -> Par
         raise Rejected(f"{name}: {text[:40]!r} is not possible; it must be a whole number from {low} to {high}")
 
     return Parameter(name, description, read, schema, default)
+
+
+def hours(name: str, description: str) -> Parameter:
+    """An amount in hours, read as seconds."""
+    schema = {"type": "string", "pattern": HOURS_PATTERN}
+
+    def read(text: str) -> float:
+        if _HOURS.fullmatch(text) and float(text) > 0:
+            return float(text) * 3600.0
+        raise Rejected(f"{name}: {text[:40]!r} is not possible; it must be a number of hours above 0")
+
+    return Parameter(name, description, read, schema)
 
 
 def moment(name: str, description: str) -> Parameter:
@@ -93,6 +115,9 @@ def values_of(parameters: Iterable[Parameter], given: Iterable[tuple[str, str]])
             raise Rejected(f"{name}: is there twice")
         seen.add(name)
         values[name] = declared[name].read(text)
+    for name, each in declared.items():
+        if each.required and name not in seen:
+            raise Rejected(f"{name}: is missing; it is {each.description}")
     return values
 
 

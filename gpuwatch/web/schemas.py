@@ -38,6 +38,7 @@ ALERT = _object({
     "kind": TEXT, "quantity": TEXT, "severity": TEXT, "since": NUMBER, "value": NUMBER, "declared": NUMBER,
     "text": TEXT,
 })  # fmt: skip
+_EXPECTATION = _object({"quantity": TEXT, "quantiles": BY_LABEL, "n": WHOLE, "basis": TEXT})
 _USAGE: Mapping[str, Schema] = {
     "held_device_seconds": NUMBER, "busy_seconds": ANY_NUMBER, "state_seconds": BY_LABEL,
     "throttled_seconds": BY_LABEL, "energy_joules": BY_LABEL, "energy_unmeasured_seconds": NUMBER,
@@ -49,11 +50,15 @@ _COST: Mapping[str, Schema] = {
     "cost": BY_LABEL, "facility_joules": ANY_NUMBER, "carbon_grams": ANY_NUMBER, "rates": _list_of(TEXT),
 }  # fmt: skip
 _DECLARED: Schema = {"type": "object", "additionalProperties": ESTIMATE}
+_PROGRESS = _object({
+    "step": NUMBER, "total": NUMBER, "start_step": NUMBER, "ratio": NUMBER, "time": NUMBER, "best": ANY_NUMBER,
+    "lost": ANY_NUMBER, "other_totals": _list_of(NUMBER),
+})  # fmt: skip
+_ANY_PROGRESS: Schema = {"anyOf": [_PROGRESS, {"type": "null"}]}
 _ATTEMPT = _object({
     "started": WHOLE, "last_seen": NUMBER, "outcome": ANY_TEXT, "device_seconds": NUMBER,
-    "allocated_device_seconds": ANY_NUMBER, "held_device_seconds": NUMBER,
+    "allocated_device_seconds": ANY_NUMBER, "held_device_seconds": NUMBER, "progress": _ANY_PROGRESS,
 })  # fmt: skip
-_PROGRESS = _object({"step": NUMBER, "total": NUMBER, "start_step": NUMBER, "ratio": NUMBER, "time": NUMBER})
 _JOB: Mapping[str, Schema] = {
     "job": TEXT, "job_id": TEXT, "display": TEXT, "name": ANY_TEXT, "uid": ANY_WHOLE, "user": ANY_TEXT,
     "account": ANY_TEXT, "partition": ANY_TEXT, "qos": ANY_TEXT, "submitted": ANY_NUMBER, "ended": ANY_NUMBER,
@@ -66,8 +71,9 @@ _JOB: Mapping[str, Schema] = {
     "devices": _list_of(TEXT), "models": _list_of(TEXT), "campaign": ANY_TEXT, "device_seconds": NUMBER,
     "allocated_device_seconds": ANY_NUMBER, **_USAGE,
     "coverage_ratio": ANY_NUMBER, "partial": FLAG, "allocation_differs": FLAG, **_COST,
-    "progress": {"anyOf": [_PROGRESS, {"type": "null"}]}, "declared": _DECLARED,
+    "progress": _ANY_PROGRESS, "declared": _DECLARED,
     "forecasts": {"type": "object", "additionalProperties": FORECAST}, "alerts": _list_of(ALERT),
+    "expectation": {"anyOf": [_EXPECTATION, {"type": "null"}]},
 }  # fmt: skip
 JOB = _object(_JOB)
 _GAP = _object({"why": TEXT, "device_seconds": ANY_NUMBER})
@@ -80,7 +86,21 @@ _QUALITY: Mapping[str, Schema] = {
     "held_device_seconds": ANY_NUMBER, "allocation_difference_ratio": ANY_NUMBER, "allocation_differs": FLAG,
     "allocation_difference": ANY_TEXT, "allocation_missing": _list_of(_GAP),
 }  # fmt: skip
-_REVISION = _object({"quantity": TEXT, "in_force": FLAG})
+_REVISION = _object({
+    "quantity": TEXT, "in_force": FLAG, "original": FLAG, "after_end": FLAG, **ESTIMATE["properties"],
+})  # fmt: skip
+DECLARATIONS = _object({"scope": TEXT, "cluster": TEXT, "declarations": _list_of(_REVISION)})
+DECLARE: Schema = {
+    "type": "object",
+    "properties": {"text": {"type": "string", "description": "as docs/declaring.md says, with for=KIND:NAME"}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+REFUSALS = _object({
+    "refusals": _list_of(_object({
+        "time": NUMBER, "who": TEXT, "uid": ANY_WHOLE, "identified_by": TEXT, "text": TEXT, "reason": TEXT,
+    })),
+})  # fmt: skip
 _PAST = _object({"time": NUMBER, "what": TEXT, "kind": TEXT, "quantity": TEXT})
 _DEVICE = _object({"held_seconds": NUMBER, **_USAGE})
 ONE_JOB = _object({
@@ -105,6 +125,22 @@ ESTIMATES = _object({
     "next": NEXT,
 })  # fmt: skip
 
+_SPREAD = _object({
+    "quantiles": {"type": "object", "additionalProperties": ANY_NUMBER}, "n": WHOLE, "cut": WHOLE,
+    "least": NUMBER, "most": NUMBER,
+})  # fmt: skip
+_NO_SPREAD: Schema = {"anyOf": [_SPREAD, {"type": "null"}]}
+EXPECTATIONS = _object({
+    "since": NUMBER, "jobs": WHOLE, "spreads": {"type": "object", "additionalProperties": _SPREAD},
+    "endings": _list_of(_object({"ending": TEXT, "jobs": WHOLE, "device_seconds": NUMBER})),
+    "declared_device_seconds": ANY_NUMBER, "ratio": _NO_SPREAD, "applied": _NO_SPREAD,
+    "nearest": _list_of(_object({
+        "display": TEXT, "name": ANY_TEXT, "user": ANY_TEXT, "account": ANY_TEXT, "cluster": TEXT,
+        "started": NUMBER, "ended": ANY_NUMBER, "ending": TEXT, "device_seconds": NUMBER, "wall_seconds": NUMBER,
+        "energy_joules": ANY_NUMBER, "declared_device_seconds": ANY_NUMBER,
+    })),
+})  # fmt: skip
+
 QUALITY = _object({"jobs": _list_of(_object({"job": TEXT, "cluster": TEXT, **_QUALITY})), "next": NEXT})
 
 GROUP = _object({
@@ -118,10 +154,17 @@ USAGE = _object({
     "bases": _list_of(TEXT),
 })  # fmt: skip
 
+_CHAIN = _object({
+    "jobs": _list_of(TEXT), "silent_jobs": WHOLE, "runs": WHOLE, "restarts": WHOLE, "state": TEXT,
+    "finished": FLAG, "started": WHOLE, "last_seen": NUMBER, "step": NUMBER, "total": NUMBER,
+    "totals": _list_of(NUMBER), "start_step": NUMBER, "ratio": NUMBER, "time": NUMBER, "made_steps": NUMBER,
+    "skipped_steps": NUMBER, "lost_steps": NUMBER, "lost_ratio": ANY_NUMBER, "lost_device_seconds": NUMBER,
+    "device_seconds": NUMBER, "gap_seconds": NUMBER,
+})  # fmt: skip
 _CAMPAIGN: Mapping[str, Schema] = {
     "campaign": TEXT, "state": TEXT, "started": WHOLE, "last_seen": NUMBER, "wall_seconds": NUMBER, "jobs": WHOLE,
     "complete": FLAG, "device_seconds": NUMBER, "allocated_device_seconds": ANY_NUMBER, **_USAGE,
-    "declared": _DECLARED,
+    "chains": _list_of(_CHAIN), "declared": _DECLARED,
 }  # fmt: skip
 CAMPAIGNS = _object({"campaigns": _list_of(_object(_CAMPAIGN)), "next": NEXT})
 CAMPAIGN = _object({**_CAMPAIGN, "members": _list_of(JOB)})

@@ -36,7 +36,8 @@ def ledger(tmp_path: Path) -> Iterator[str]:
         declared("device-hours=0.02..0.05..0.06 campaign=llama", time=START + 2.0, started=START, seq=3),
     ]
     events = [
-        run_started(time=START - 1.0), progress(250, started=START, time=NOW, start_step=50),
+        run_started(time=START - 1.0), progress(90, 2000, started=START, time=NOW - 50, start_step=50),
+        progress(250, started=START, time=NOW, start_step=50, best=260, lost=30),
         run_started("run-2", "[red]bad\nname", time=START - 1.0), run_ended("run-2", 3, time=NOW - 50),
     ]  # fmt: skip
     rows = [
@@ -137,9 +138,11 @@ def test_show_tells_everything_about_a_job(ledger: str, capsys: pytest.CaptureFi
         "not measured for 10 % of the held time",
         "250 of 1,000 steps (25 %)",
         "began at step 50",
+        "the total was 2,000 before",
+        "went back 30 steps: that work was lost",
         "0.13 device-hours (used / progress, 25 % of 1000 steps)",
         "0.05 device-hours, from 0.02 device-hours to 0.06 device-hours, ",
-        "by uid:1000 via socket (no longer in force)",
+        "by uid:1000 via socket (original, no longer in force)",
         "1 kWh energy",
         "is projected to need 0.13 device-hours",
         "raised projected device-hours",

@@ -108,6 +108,70 @@ def test_no_parameter_takes_what_it_cannot_be(server: WebServer, ledger: Store, 
     assert before == len(rows(ledger, tables.usage)) > 0
 
 
+def post(
+    server: WebServer, body: bytes, user: str = "root", path: str = "/api/v1/declarations"
+) -> tuple[int, bytes]:
+    """Declare, with a body as it is."""
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=30)
+    try:
+        connection.request("POST", path, body, {"x-test-user": user, "content-type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "device-hours={} for=job:7", "device-hours=1 for=job:{}", "for=campaign:{} wall=1h"]
+)
+def test_no_declaration_does_what_it_says_to_the_ledger(server: WebServer, ledger: Store, text: str) -> None:
+    """SQL, paths, NUL and numbers without end in any place of it: refused, or a name like another."""
+    before = {table: len(rows(ledger, table)) for table in (tables.usage, tables.records, tables.runs)}
+    bodies = [json.dumps({"text": text.replace("{}", bad)}).encode() for bad in HOSTILE]
+    with ThreadPoolExecutor(8) as crowd:
+        answers = list(crowd.map(lambda each: (each, *post(server, each)), bodies))
+
+    assert [] == [(each, status) for each, status, _ in answers if status not in {200, 400, 403, 404, 429}]
+    assert not any(b"root:" in body or b"Traceback" in body or b"sqlalchemy" in body for _, _, body in answers)
+    assert before == {table: len(rows(ledger, table)) for table in before}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"\xff", b"null", b"1e999", b'{"text":NaN}', b'{"text":"\\ud800"}', b"[" * 65_000,
+        b'{"a":' * 10_000, b'{"text":"' + b"x" * 65_000 + b'"}', b'{"text":"x","text":"y"}', b"x" * 10**6,
+        b'{"text":"wall=1h"}' * 2,
+    ],
+)  # fmt: skip
+def test_a_body_that_is_none_is_refused(server: WebServer, ledger: Store, body: bytes) -> None:
+    """With a status, or the end of the connection where it goes on too long; nothing is kept."""
+    before = len(rows(ledger, tables.journal))
+    try:
+        status = post(server, body, "ada")[0]
+    except (ConnectionError, http.client.HTTPException):
+        status = 413
+
+    assert status in {400, 413, 429}
+    assert before == len(rows(ledger, tables.journal))
+    assert 200 == ask(server, "/api/v1/me")[0]
+
+
+def test_many_who_declare_at_once_are_all_answered(server: WebServer, ledger: Store) -> None:
+    """What was answered with 200 is there, each once; who says too much is told so."""
+    before = len(rows(ledger, tables.journal))
+
+    def declare(number: int) -> int:
+        text = f"device-hours={number + 1} for=campaign:crowd-{number % 5}"
+        return post(server, json.dumps({"text": text}).encode(), ("ada", "bob", "grace", "linus")[number % 4])[0]
+
+    with ThreadPoolExecutor(CROWD // 4) as crowd:
+        statuses = list(crowd.map(declare, range(CROWD // 2)))
+
+    assert {*statuses} <= {200, 403, 429, 503}
+    assert statuses.count(200) == len(rows(ledger, tables.journal)) - before > 0
+
+
 @pytest.mark.parametrize(
     "path", [each.path for each in OPERATIONS if "cursor" in {one.name for one in each.parameters}]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shlex
 import subprocess
@@ -68,9 +69,22 @@ def proof(munge_socket: Path, folder: Path) -> MungeProof:
     return MungeProof(str(script), Patient(1))
 
 
-async def _person(proof: MungeProof, given: str, target: str = TARGET) -> Person | None:
+async def _person(proof: MungeProof, given: str, target: str = TARGET, digest: str = "") -> Person | None:
     headers = {"authorization": (f"Munge {given}",)}
-    return await proof.person(Caller("GET", target, headers))
+    return await proof.person(Caller("POST" if digest else "GET", target, headers, digest=digest))
+
+
+def test_a_credential_for_a_body_is_good_for_no_other(munge_socket: Path, tmp_path: Path) -> None:
+    """What was declared cannot be changed on the way."""
+    checked, target = proof(munge_socket, tmp_path), "/api/v1/declarations"
+    digests = [hashlib.sha256(body).hexdigest() for body in (b'{"text":"wall=1h"}', b'{"text":"wall=9h"}')]
+    payloads = [f"gpuwatch/1 POST {target} {digests[0]}", f"gpuwatch/1 POST {target}"]
+
+    made = credential(munge_socket, payloads[0])
+    assert Person("munge", uid=os.getuid()) == asyncio.run(_person(checked, made, target, digests[0]))
+    for payload in payloads:
+        with pytest.raises(Forbidden, match="the SHA-256 of a body where there is one"):
+            asyncio.run(_person(checked, credential(munge_socket, payload), target, digests[1]))
 
 
 def test_a_credential_is_good_once_and_for_its_request(munge_socket: Path, tmp_path: Path) -> None:

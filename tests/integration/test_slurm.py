@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import subprocess
 import time
@@ -46,6 +47,7 @@ decisions of its controller, a node sees the job from the prolog until its last 
 
 AGENT = """\
 jobs = ["slurm"]
+jobs_directory = "{directory}"
 [site]
 cluster = "gwtest"
 node = "{node}"
@@ -60,6 +62,7 @@ cluster = "gwtest"
 [accounting]
 listen = "127.0.0.1:0"
 ledger = "sqlite:///{ledger}"
+socket = "{socket}"
 interval_seconds = 1.0
 schedulers = ["slurm"]
 [usage.agents]
@@ -94,6 +97,7 @@ class Cluster:
     agents: tuple[Node, ...]
     ledger: Path
     log: Path
+    api: str
 
     def driver(self, node: int) -> FakeNvml:
         """What the agent of a node takes for NVML."""
@@ -206,12 +210,14 @@ def cluster(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         urls = json.dumps([agent.url for agent in agents])
         commands = "\n".join(f'{name} = "{slurm.folder / "bin" / name}"' for name in COMMANDS)
         configuration = folder / "gpuwatch.toml"
-        configuration.write_text(ACCOUNTING.format(ledger=ledger, urls=urls, commands=commands))
+        configuration.write_text(
+            ACCOUNTING.format(ledger=ledger, socket=folder / "api.sock", urls=urls, commands=commands)
+        )
         with log.open("wb") as file:
             arguments = ("accounting", "--config", str(configuration))
             accounting = start(*arguments, env=environment(), stdout=file, stderr=subprocess.STDOUT)
         wait_until(ledger.exists, SECONDS_TO_SETTLE, f"accounting has a ledger: {log.read_text()}")
-        yield Cluster(slurm, tuple(agents), ledger, log)
+        yield Cluster(slurm, tuple(agents), ledger, log, str(folder / "api.sock"))
     finally:
         if accounting is not None:
             stop(accounting)
@@ -227,7 +233,10 @@ def _agent(slurm: Slurm, number: int, folder: Path) -> Node:
     told_by_prolog = number == 0 or not slurm.controls_devices
     maps = slurm.maps if told_by_prolog else folder / "maps"
     contain = json.dumps(slurm.controls_devices)
-    return Node(folder, fake, more=AGENT.format(node=slurm.nodes[number], maps=maps, contain=contain))
+    more = AGENT.format(node=slurm.nodes[number], maps=maps, contain=contain, directory=slurm.jobs)
+    if number == 0:
+        (slurm.sockets / slurm.nodes[number]).symlink_to(folder / "agent.sock")
+    return Node(folder, fake, more=more)
 
 
 @dataclass(frozen=True)
@@ -386,6 +395,102 @@ def test_nothing_is_lost_or_counted_twice_while_slurm_is_down(cluster: Cluster) 
     assert expected == pytest.approx(charged, abs=1.0)
     assert [1, 1, 1] == [len(outcome.attempts[job]) for job in charged]
     assert [1, 1, 1] == [len(outcome.jobs[job]["attempts"]) for job in charged]
+
+
+def test_comments_that_change_while_a_job_runs_are_revisions(cluster: Cluster) -> None:
+    """Each with when it was seen, through what, and whose: the user's and the administrator's have one rank, and
+    what is declared by API is above both."""
+    slurm = cluster.slurm
+    job = slurm.submit("sleep 60", "--gres=gpu:1", "--comment=gpuwatch: device-hours=1 energy=2kWh")
+    slurm.wait_for(job, "RUNNING")
+
+    def said() -> list[tuple[float, str, bool]]:
+        found = cluster.says("declarations", f"job:{job}")["declarations"]
+        hours = (each for each in found if each["quantity"] == "device-hours")
+        return [(each["likely"] / 3600, each["channel"], each["in_force"]) for each in hours]
+
+    def until(expected: list[tuple[float, str, bool]]) -> None:
+        wait_until(lambda: job in cluster.jobs() and said() == expected, SECONDS_TO_SETTLE, f"{expected}", 0.3)
+
+    until([(1.0, "comment", True)])
+    slurm.says("scontrol", "update", f"jobid={job}", "comment=gpuwatch: device-hours=3 energy=2kWh")
+    until([(3.0, "comment", True), (1.0, "comment", False)])
+    slurm.says("scontrol", "update", f"jobid={job}", "admincomment=gpuwatch: device-hours=5")
+    until([(5.0, "admin-comment", True), (3.0, "comment", False), (1.0, "comment", False)])
+    done = gpuwatch("declare", "--api", cluster.api, "--for", f"job:{job}", "--device-hours", "7")
+    assert 0 == done.returncode, done.stderr
+    slurm.says("scontrol", "update", f"jobid={job}", "comment=gpuwatch: device-hours=9 energy=2kWh")
+    until([
+        (9.0, "comment", False), (7.0, "api", True), (5.0, "admin-comment", False), (3.0, "comment", False),
+        (1.0, "comment", False),
+    ])  # fmt: skip
+    slurm.says("scancel", job)
+    cluster.settled(job)
+
+    assert (
+        0 == gpuwatch("declare", "--api", cluster.api, "--for", f"job:{job}", "--device-hours", "0.01").returncode
+    )
+    late, *found = cluster.says("declarations", f"job:{job}")["declarations"]
+    by = {each["declared_by"] for each in found if each["channel"] == "comment"}
+    assert (True, False, False) == (late["after_end"], late["in_force"], late["original"])
+    assert {f"user:{pwd.getpwuid(os.getuid()).pw_name}"} == by
+    assert [7.0] == [each["likely"] / 3600 for each in found if each["in_force"] and each["channel"] == "api"]
+
+
+def _declared(cluster: Cluster, job: str) -> set[tuple[str, str]]:
+    """What the ledger has of a job's declarations: through which channel, and in which words."""
+    journal = tables.journal.c
+    with cluster.reading() as connection:
+        found = connection.execute(select(journal.channel, journal.text).where(journal.job_id == job))
+        return {(channel, text.strip()) for channel, text in found}
+
+
+def _progress(cluster: Cluster, job: str) -> list[tuple[float, float]]:
+    progress = tables.progress.c
+    with cluster.reading() as connection:
+        found = connection.execute(select(progress.step, progress.total).where(progress.job_id == job))
+        return [(step, total) for step, total in found]
+
+
+def test_estimate_in_the_environment_of_a_batch_script_reaches_the_ledger(cluster: Cluster) -> None:
+    """Handed over by the task prolog on the first node, where it is read, and read by the agent on the second."""
+    slurm = cluster.slurm
+    words = "device-hours=640 energy=450kWh campaign=from-script"
+    script = f'#SBATCH --export=ALL,GPUWATCH_ESTIMATE="{words}"\nsleep 5'
+    jobs = [slurm.submit(script, "--gres=gpu:1", f"--nodelist={node}") for node in slurm.nodes[:2]]
+    for job in jobs:
+        slurm.wait_for(job, "RUNNING")
+    expected = {("environment", words)}
+    wait_until(lambda: [expected] * 2 == [_declared(cluster, job) for job in jobs], 30.0, "both are declared")
+    handed_over, read = (
+        agent.metrics().sum("gpuwatch_agent_socket_requests_total", f'type="{kind}",outcome="ok"')
+        for agent, kind in zip(cluster.agents, ("declare", "environment"), strict=True)
+    )
+    outcome = cluster.settled(*jobs)
+
+    assert (True, True) == (handed_over >= 1, read == 1)
+    declared = outcome.jobs[jobs[0]]["declared"]
+    assert {"device-hours": 640 * 3600.0, "energy": 450 * 3.6e6} == {
+        quantity: each["likely"] for quantity, each in declared.items()
+    }
+
+
+def test_what_a_job_writes_into_its_directory_reaches_the_ledger(cluster: Cluster) -> None:
+    """The prolog made it, the task prolog said where it is, and the epilog removes it."""
+    slurm = cluster.slurm
+    write = (
+        'cd "$GPUWATCH_JOB_DIRECTORY" || exit 1; echo "wall=2h" > declare;'
+        ' echo \'{"step":3,"total":9}\' > progress.1 && mv progress.1 progress; sleep 4'
+    )
+    job = slurm.submit(write, "--gres=gpu:1", f"--nodelist={slurm.nodes[0]}")
+    slurm.wait_for(job, "RUNNING")
+    wait_until(lambda: _progress(cluster, job), 30.0, "the job's progress is in the ledger")
+    there = (slurm.jobs / job).is_dir()
+    cluster.settled(job)
+
+    assert {("file", "wall=2h")} == _declared(cluster, job)
+    assert [(3.0, 9.0)] == _progress(cluster, job)
+    assert (True, False) == (there, (slurm.jobs / job).exists())
 
 
 def test_lying_process_is_charged_to_the_job_of_its_control_group(cluster: Cluster) -> None:

@@ -74,10 +74,10 @@ def fill(store: Store) -> None:
         catch_up(store, cluster, Tariffs(load_rates(None, UTC), UTC), NOW)
 
 
-def api(store: Store | None, gate: Gate | None = None, **more: Any) -> Starlette:
-    """Accounting's application with the API at the time `NOW`."""
+def api(store: Store | None, gate: Gate | None = None, now: float = NOW, **more: Any) -> Starlette:
+    """Accounting's application with the API at a time."""
     taken = gate or Gate(Identity([Said()]), FixedNames(UIDS, {"sam": ("desk",)}), ACCESS)
-    routes = api_routes(lambda: store, taken, lambda: NOW, **more)
+    routes = api_routes(lambda: store, taken, lambda: now, **more)
     return base_app("test", bytes, lambda: True, lambda: True, [], routes)
 
 

@@ -178,7 +178,8 @@ def test_answers_and_examples_are_as_their_schemas_say(ledger: Store, operation:
         "/campaigns/{name}": "llama",
         "/budgets/{name}": "ml",
     }.get(operation.path, "")
-    params = SINCE if "since" in {each.name for each in operation.parameters} else {}
+    given = {"since": "0", "scope": "job:7"}
+    params = {each.name: given[each.name] for each in operation.parameters if each.name in given}
 
     answer = get(ledger, operation.path.replace("{name}", name), params=params)
 
@@ -322,3 +323,25 @@ def test_the_body_is_compact_json(ledger: Store) -> None:
 
     assert json.dumps(answer.json(), separators=(",", ":")) == answer.text
     assert 0 < len(gzip.compress(answer.content))
+
+
+@pytest.mark.parametrize(
+    ("user", "jobs"), [("ada", 2), ("bob", 2), ("grace", 2), ("linus", 1), ("sam", 5), ("root", 5), ("eve", 0)]
+)
+def test_what_jobs_of_a_kind_came_to_is_told_of_those_that_one_may_read(
+    ledger: Store, user: str, jobs: int
+) -> None:
+    """Nobody is in another's sample, whatever he asks for."""
+    told = get(ledger, "/expectations", user, params={"name": "*", **SINCE}).json()
+
+    nearest = {each["display"] for each in told["nearest"]}
+    assert jobs == told["jobs"]
+    assert nearest <= READS[user]
+
+
+@pytest.mark.parametrize("declared", ["0", "-1", "nan", "1e400", "x", "640h"])
+def test_device_hours_that_cannot_be_declared_are_refused(ledger: Store, declared: str) -> None:
+    """As every wrong parameter is."""
+    told = get(ledger, "/expectations", params={"user": "ada", "declared": declared})
+
+    assert (400, True) == (told.status_code, "declared" in told.json()["error"])

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from jsonschema_rs import validator_for
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from gpuwatch.ledger.store import open_store
-from gpuwatch.web.api_operations import OPERATIONS
+from gpuwatch.web.api_operations import ACTIONS, OPERATIONS
 from gpuwatch.web.openapi import openapi
 from tests.web.ledgers import api, as_user, fill
 
@@ -49,4 +50,17 @@ def test_every_operation_and_parameter_is_described() -> None:
             each["name"] for each in described["parameters"] if each["description"]
         }
         assert operation.example == described["responses"]["200"]["content"]["application/json"]["example"]
-        assert ("404" in described["responses"]) == bool(operation.named)
+        assert ("404" in described["responses"]) == (bool(operation.named) or operation.may_miss)
+
+
+def test_every_action_is_described() -> None:
+    """With the body that it wants and an example of it, and the answer."""
+    document = openapi(OPERATIONS, actions=ACTIONS)
+
+    for action in ACTIONS:
+        described = document["paths"][f"/api/v1{action.path}"]["post"]
+        wanted = described["requestBody"]["content"]["application/json"]
+        assert (action.body, action.body_example) == (wanted["schema"], wanted["example"])
+        assert action.example == described["responses"]["200"]["content"]["application/json"]["example"]
+        validator_for(dict(action.body)).validate(action.body_example)
+        validator_for(dict(action.schema)).validate(action.example)
