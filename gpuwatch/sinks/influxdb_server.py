@@ -6,6 +6,7 @@ which tries once, `write` makes an `Answer`; what to do about it is the sender's
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from gpuwatch.sinks.influxdb_settings import ServerSettings
 
 NOTHING = b"\n"
 """No line at all: whoever may write gets a good answer, and nothing is stored."""
+
+_SYSTEM = re.compile(r"^.*\[Errno -?\d+\] |^<.*?>: |^\w+\(host=.*?\): ", re.DOTALL)
 
 _Seen = tuple[tuple[int, int, int] | None, ...]
 
@@ -183,6 +186,6 @@ def _answer(response: Any, clock: Callable[[], float]) -> Answer:
 
 
 def _unreached(reason: str, error: object) -> Answer:
-    # urllib3 begins with the object that it is about, whose address differs each time.
-    text = str(error).partition(">: ")[2] or str(error)
+    # urllib3 begins with the connection that it is about, and ends with what the system says.
+    text = _SYSTEM.split(str(error))[-1] or str(error)
     return Answer("later", reason, short(hygiene.log(text)))

@@ -179,7 +179,7 @@ class Client:
         except (OSError, HTTPException, ValueError, zlib.error) as exc:
             cause = getattr(exc, "reason", None) or exc
             failure = TooMuch if isinstance(cause, TimeoutError) else Unavailable
-            raise failure(hygiene.log(str(cause) or type(exc).__name__)) from exc
+            raise failure(_words(cause) or type(exc).__name__) from exc
 
     def _opened(self) -> OpenerDirector:
         opener = self._opener
@@ -228,6 +228,11 @@ def _context(settings: Access) -> ssl.SSLContext:
 
 def _no_password() -> str:
     raise ValueError("the key is encrypted, and nobody is there to type its password")
+
+
+def _words(cause: object) -> str:
+    """What went wrong, without the number that the system has for it."""
+    return hygiene.log(str(getattr(cause, "strerror", None) or cause))
 
 
 def _reason(error: Exception) -> str:
