@@ -9,7 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import attack, batch, beside, calls, influx_lines, influx_replay, ledger, node, soak, spool
+from tests.benchmarks import (
+    attack,
+    batch,
+    beside,
+    calls,
+    influx_lines,
+    influx_replay,
+    ledger,
+    node,
+    pushing,
+    soak,
+    spool,
+)
 from tests.fake_nvml import FakeNvml
 
 
@@ -34,6 +46,7 @@ def main() -> None:
     if arguments.duration:
         figures |= {**node.measure(arguments.duration), **attack.measure(), **batch.measure(), **ledger.measure()}
         figures |= {**influx_lines.measure(), **influx_replay.measure(), **spool.measure()}
+        figures |= pushing.measure(arguments.duration)
     if arguments.soak:
         figures |= soak.measure(arguments.soak)
     print(json.dumps(figures))

@@ -99,10 +99,10 @@ def busy_devices(fake: FakeNvml, pids: Sequence[int]) -> None:
         device.processes(*((pid, 10 << 30) for pid in pids[number * HOLDERS : (number + 1) * HOLDERS]))
 
 
-def start(directory: Path, fake: FakeNvml) -> tuple[subprocess.Popen[str], str]:
-    """The agent's process and its address."""
+def start(directory: Path, fake: FakeNvml, more: str = "") -> tuple[subprocess.Popen[str], str]:
+    """The agent's process, with `more` configured, and its address."""
     config = directory / "gpuwatch.toml"
-    config.write_text(CONFIGURATION.format(directory=directory))
+    config.write_text(CONFIGURATION.format(directory=directory) + more)
     process = subprocess.Popen(
         [sys.executable, "-m", "gpuwatch", "agent", "--config", str(config)],
         env=os.environ | fake.environment(),
@@ -136,14 +136,14 @@ def _observe(pid: int, scraper: Scraper, fake: FakeNvml, duration: float, direct
         with crowd(count, directory) as pids:
             busy_devices(fake, pids)
             time.sleep(WARM_UP_SECONDS)
-            figures |= _deployed(pid, scraper, fake, duration)
+            figures |= deployed(pid, scraper, fake, duration)
             figures[f"agent_cpu_ratio_{count}_processes"] = figures["agent_cpu_ratio"]
             if count == PROCESSES[-1]:
                 figures |= _scraped_every_second(pid, scraper, fake, duration)
     return figures
 
 
-def _deployed(pid: int, scraper: Scraper, fake: FakeNvml, duration: float) -> dict[str, float]:
+def deployed(pid: int, scraper: Scraper, fake: FakeNvml, duration: float) -> dict[str, float]:
     """Scraped every 15 s, as the shipped scrape configuration does."""
     cpu, began, slept = cpu_seconds(pid), time.monotonic(), fake.slept_seconds
     resident = status(pid, "VmRSS")
