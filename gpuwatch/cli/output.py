@@ -88,7 +88,15 @@ def _streams() -> list[Stream]:
             status = os.fstat(descriptor)
             device = status.st_rdev if stat.S_ISCHR(status.st_mode) else 0
             targets.setdefault((status.st_dev, status.st_ino, device), []).append(descriptor)
+    _occupy()
     return [_stream(tuple(descriptors)) for descriptors in targets.values()]
+
+
+def _occupy() -> None:
+    """Take the places of standard streams that are closed, or a pipe would; the command still has them closed."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def _stream(descriptors: tuple[int, ...]) -> Stream:
@@ -186,6 +194,8 @@ class Feed:
 
     def add(self, block: bytes) -> None:
         """Whole lines of one stream."""
+        if not block:
+            return
         with self._changed:
             self._blocks.append(block)
             self._size += len(block)

@@ -214,6 +214,20 @@ def test_streams_may_be_closed(agent: Listener, closed: str) -> None:
     assert 7 == finished.returncode
 
 
+@pytest.mark.parametrize(("open_", "closed"), [(1, "<&-"), (2, "<&- >&-"), (1, "<&- 2>&-"), (2, ">&-")])
+def test_pipe_gets_no_number_of_a_stream_that_is_closed(
+    agent: Listener, tmp_path: Path, open_: int, closed: str
+) -> None:
+    """Some daemons start their jobs without standard input; output arrives, and the command goes on."""
+    out = tmp_path / "out"
+    words = [*GPUWATCH, *watched(agent, f"import os; os.write({open_}, b'step 3/9\\n')")]
+    shell = f'exec "$@" {open_}>{out} {closed}'
+    finished = subprocess.run(["/bin/sh", "-c", shell, "sh", *words], env=environment(), timeout=20, check=False)
+
+    assert (0, "step 3/9\n") == (finished.returncode, out.read_text())
+    assert [(3.0, 9.0)] == progress_of(agent)
+
+
 def on_terminal(arguments: Sequence[str], rows: int = 24, columns: int = 80) -> tuple[int, int]:
     """Start a command on a terminal of its own; its pid and the terminal."""
     pid, terminal = pty.fork()
