@@ -287,7 +287,9 @@ class _Reporter:
             left = deadline - time.monotonic()
             if left <= 0:
                 return
-            select.select([self._connection], [], [], left)
+            poll = select.poll()  # select() takes no descriptor above 1023, and loaders of data have many
+            poll.register(self._connection, select.POLLIN)
+            poll.poll(1000 * left)
             self._read_replies()
 
 

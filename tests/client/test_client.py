@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -147,6 +148,25 @@ def test_file_that_cannot_be_written_is_said_once(
     client.progress(2)
 
     assert capfd.readouterr().err.count("progress is not reported: FileNotFoundError") == 1
+
+
+def test_program_with_very_many_open_files_reports(
+    client: ModuleType, agent: Listener, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As one has whose loaders of data hand over descriptors; select() ends at 1023."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(2048, limits[1]), limits[1]))
+    descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        client.progress(9, total=9)
+        client.flush()
+    finally:
+        for each in descriptors:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert "" == capfd.readouterr().err
+    assert [ReportProgress(9.0, 9.0)] == agent.messages
 
 
 def test_agent_that_was_restarted_is_found_again(client: ModuleType, tmp_path: Path) -> None:
