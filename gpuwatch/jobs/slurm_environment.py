@@ -26,7 +26,9 @@ from gpuwatch.jobs.slurm_devices import (
 
 JOB = "SLURM_JOB_ID"
 ESTIMATE = "GPUWATCH_ESTIMATE"
-_WANTED = frozenset({JOB, ESTIMATE, JOB_GPUS, STEP_GPUS, VISIBLE, ORDER, SHARDS, MPS})
+_WANTED = {
+    name: f"\0{name}=".encode() for name in (JOB, ESTIMATE, JOB_GPUS, STEP_GPUS, VISIBLE, ORDER, SHARDS, MPS)
+}
 _MOST_BYTES = 256 * 1024
 
 
@@ -57,13 +59,15 @@ def environment(procfs: str, pid: int) -> dict[str, str] | None:
         return None
     except OSError as exc:
         raise Unavailable(f"{path}: {exc.strerror or exc}; the agent may not look at this process") from exc
+    data = b"\0" + data[:_MOST_BYTES]
     found: dict[str, str] = {}
-    for each in data[:_MOST_BYTES].split(b"\0"):
-        name, _, value = each.partition(b"=")
-        key = name.decode("ascii", "replace") if len(name) < 64 else ""
-        if key in _WANTED:
+    # Looked for by name, and not taken apart: a hostile one has 256,000 variables without a name.
+    for key, before in _WANTED.items():
+        start = data.find(before)
+        if start >= 0:
             # The first of two is what getenv finds.
-            found.setdefault(key, os.fsdecode(value) if len(value) <= LONGEST_VALUE else UNREADABLE)
+            value = data[start + len(before) :].partition(b"\0")[0]
+            found[key] = os.fsdecode(value) if len(value) <= LONGEST_VALUE else UNREADABLE
     return found
 
 
