@@ -165,7 +165,7 @@ class Registry:
     def said(self, job_id: str) -> Said:
         """What a job said so far, to be added to."""
         said = self._said.setdefault(job_id, Said())
-        _trim(self._said)
+        _trim(self._said, self.open)
         return said
 
     def latest(self, job_id: str) -> tuple[JobKey | None, Said]:
@@ -262,10 +262,13 @@ def _listed(told: JobsReading | None) -> set[str]:
     return {*told.alive, *(allocation.job_id for allocation in told.allocations)} if told is not None else set()
 
 
-def _trim(known: dict[str, Any]) -> None:
+def _trim(known: dict[str, Any], kept: Collection[str] = ()) -> None:
     """Anybody may make up jobs: of those that are only talked about, the oldest go first."""
     while len(known) > LIMIT_WAITING:
-        del known[next(iter(known))]
+        oldest = next((job_id for job_id in known if job_id not in kept), None)
+        if oldest is None:
+            return
+        del known[oldest]
 
 
 def _said_document(said: Said) -> dict[str, Any]:

@@ -157,3 +157,16 @@ def test_made_up_jobs_do_not_grow_without_bound():
         registry.report(registry.said(f"job{number}"), 1, 2, 0.0, number)
 
     assert len(registry.document()["said"]) == 10_000
+
+
+def test_jobs_that_are_only_talked_about_do_not_make_a_real_one_forgotten():
+    """A training that has run for weeks is the oldest of all, and what it declared stays."""
+    registry = Registry()
+    hold(registry, 0, claim("a"))
+    registry.declare(registry.said("a"), [estimate()], None)
+    for number in range(10_050):
+        registry.said(f"job{number}")
+
+    (told,) = registry.declared([JobKey("a", 1000)]).values()
+    assert (estimate(),) == told.estimates
+    assert len(registry.document()["said"]) == 10_000
