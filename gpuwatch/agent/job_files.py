@@ -205,7 +205,8 @@ def _refusal_of_file(status: os.stat_result, owners: Collection[int]) -> str | N
 
 
 def _dated(report: Written, changed: float) -> Written:
-    return report if report.time is not None else Written(report.report, changed, report.pid)
+    # A file may be dated before 1970.
+    return report if report.time is not None else Written(report.report, max(0.0, changed), report.pid)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

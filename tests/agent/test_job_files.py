@@ -86,13 +86,14 @@ def test_what_a_job_writes_is_heard_once_and_again_when_it_changes(jobs: Jobs) -
     assert [] == jobs.heard.refused
 
 
-def test_report_without_a_time_is_as_old_as_its_file(jobs: Jobs) -> None:
-    """Else one that lies there would be taken for a new one when the agent starts."""
+@pytest.mark.parametrize(("changed", "time"), [(1000.0, 1000.0), (-5e9, 0.0)])
+def test_report_without_a_time_is_as_old_as_its_file(jobs: Jobs, changed: float, time: float) -> None:
+    """Else one that lies there would be taken for a new one when the agent starts; no time is before 1970."""
     (jobs.own / "progress").write_text('{"step":1}')
-    os.utime(jobs.own / "progress", (1000.0, 1000.0))
+    os.utime(jobs.own / "progress", (changed, changed))
     jobs.files.look()
 
-    assert [Written(ReportProgress(1.0), 1000.0)] == [written for _, written in jobs.heard.reported]
+    assert [Written(ReportProgress(1.0), time)] == [written for _, written in jobs.heard.reported]
 
 
 def test_job_that_is_not_known_waits(jobs: Jobs) -> None:
