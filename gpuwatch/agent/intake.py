@@ -21,7 +21,7 @@ from gpuwatch.agent.registry import QUOTA_BYTES_PER_HOUR, Quota, Registry, Said
 from gpuwatch.agent.sampler import Clock
 from gpuwatch.agent.socket import Peer
 from gpuwatch.declaration import Declaration, estimates, format, parse
-from gpuwatch.errors import Forbidden, GpuwatchError, Rejected
+from gpuwatch.errors import Forbidden, GpuwatchError, Rejected, Unavailable
 from gpuwatch.hygiene import label
 from gpuwatch.jobs.base import JobSource, JobsReading, Run
 from gpuwatch.model import JobKey, Site
@@ -182,7 +182,8 @@ class Intake:
     def _charge(self, who: int | str, size: int) -> None:
         if not self._quota.take(who, size, self._clock.monotonic()):
             user = f"user {who}" if isinstance(who, int) else f"job {who!r}"
-            raise Rejected(
+            # Not rejected: no mistake of this program's, which would end by it.
+            raise Unavailable(
                 f"{user} has said too much in this hour; there is room for {QUOTA_BYTES_PER_HOUR} bytes"
             )
 
@@ -193,7 +194,7 @@ class Intake:
             job_id = source.job_of(peer.pid, runs)
             if job_id is not None:
                 return job_id
-        raise Rejected(f"process {peer.pid} belongs to no job on this node")
+        raise Forbidden(f"process {peer.pid} belongs to no job on this node")
 
     def _meant(self, speaker: Speaker) -> tuple[JobKey | None, Said]:
         if speaker.over:

@@ -471,7 +471,7 @@ def test_one_user_cannot_crowd_the_others_out_of_the_journal(node):
     node.jobs.pids = {PEER.pid: "42", 5: "43"}
     text = "device-hours=2 campaign=" + "x" * 100
 
-    with pytest.raises(Rejected, match="too much in this hour"):
+    with pytest.raises(Unavailable, match="too much in this hour"):
         for _ in range(2000):
             node.agent.handle(PEER, Declare(text=text))
     node.agent.handle(Peer(5, 1, 1001, 1001), Declare(text=text))
@@ -505,7 +505,7 @@ def test_declaration_for_another_job_is_refused(node):
 
 def test_process_of_no_job_is_told_so(node):
     """A stranger's words are not kept."""
-    with pytest.raises(Rejected, match="belongs to no job"):
+    with pytest.raises(Forbidden, match="belongs to no job"):
         node.agent.handle(PEER, Declare(text="device-hours=2"))
 
 

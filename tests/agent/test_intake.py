@@ -15,7 +15,7 @@ from gpuwatch.agent.intake import Speaker
 from gpuwatch.agent.messages import Declare, ReportProgress, StartRun, Written
 from gpuwatch.agent.registry import Said, reported
 from gpuwatch.agent.socket import Peer
-from gpuwatch.errors import Forbidden, Rejected
+from gpuwatch.errors import Forbidden, Rejected, Unavailable
 from gpuwatch.jobs.base import Variable
 from gpuwatch.model import Progress
 from tests.agent.fakes import FakeNode
@@ -155,13 +155,22 @@ def test_token_declares_for_no_other_job(node: FakeNode) -> None:
 
 
 def test_job_without_a_known_user_has_a_limit_of_its_own(node: FakeNode) -> None:
-    """256 kB an hour, and others are not kept from declaring by it."""
+    """256 kB an hour, and others are not kept from declaring by it.
+
+    A client takes `rejected` for a mistake in the script and raises; this is none, and must end no training.
+    """
     text = "device-hours=5" + " tag=a:b".ljust(16_000)
-    with pytest.raises(Rejected, match="job '42' has said too much in this hour"):
+    with pytest.raises(Unavailable, match="job '42' has said too much in this hour"):
         for _ in range(20):
             node.agent.intake.speak(JOB, Declare(text))
 
     assert {"job_id": "43"} == node.agent.intake.speak(Speaker("43"), Declare("device-hours=5"))
+
+
+def test_process_of_no_job_is_forbidden_to_speak_and_not_wrong(node: FakeNode) -> None:
+    """The same script by hand on a node of a batch system: its client goes on, where `rejected` would end it."""
+    with pytest.raises(Forbidden, match="process 99 belongs to no job"):
+        node.agent.handle(Peer(99, 1, 1000, 1000), Declare("device-hours=5"))
 
 
 def test_total_that_changes_is_told_with_both(node: FakeNode) -> None:
