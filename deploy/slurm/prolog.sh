@@ -2,7 +2,7 @@
 # Slurm's Prolog: notes for the gpuwatch agent which devices this job was given on this node, and makes the directory
 # in which the job may say how far it is, where there is one for such directories. docs/slurm.md
 #
-# It only writes below these two, needs no running agent, waits for nothing, and always exits with 0.
+# It only writes below these two, needs no running agent, waits for no daemon, and always exits with 0.
 # What is not a plain list of names or numbers, or longer than 4096 characters, is noted as "?" (not known).
 
 LC_ALL=C PATH=/usr/bin:/bin
@@ -34,13 +34,18 @@ main() {
         note STARTED "$(date +%s)"; } > "$new" && mv -f "$new" "$file" || rm -f "$new"
 }
 
-# Nobody but root may write the directory above: so what is in it was made here, and is the job's word.
+# Nobody but root may write the directory above: so what is in it was made here, and is the job's word. One that no
+# epilog removed may be another user's, from a job that had this number before. A number with + is looked up nowhere.
 make_directory() {
     above=${GPUWATCH_JOBS_DIRECTORY:-/run/gpuwatch-jobs} job=${SLURM_JOB_ID:-} user=${SLURM_JOB_UID:-}
     case $job in '' | 0* | *[!0-9]* | ???????????*) return ;; esac
     case $user in '' | *[!0-9]*) return ;; esac
-    [ -d "$above" ] && [ ! -L "$above" ] && mkdir -m 750 "$above/$job" || return
-    chown "$user:${GPUWATCH_GROUP:-gpuwatch}" "$above/$job" || chown "$user" "$above/$job"
+    [ -d "$above" ] && [ ! -L "$above" ] || return
+    if [ -e "$above/$job" ] && [ "$(stat -c %u "$above/$job")" != "$user" ]; then
+        timeout -s KILL 5 rm -rf --one-file-system "$above/$job"
+    fi
+    mkdir -m 750 "$above/$job" || return
+    timeout -s KILL 5 chown "+$user:${GPUWATCH_GROUP:-gpuwatch}" "$above/$job" || chown "+$user" "$above/$job"
 }
 
 { main; make_directory; } > /dev/null 2>&1 < /dev/null

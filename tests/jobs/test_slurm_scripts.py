@@ -187,6 +187,36 @@ def test_job_gets_a_directory_of_its_own_until_its_end(tmp_path: Path) -> None:
     assert ["13"] == os.listdir(above)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_directory_of_an_earlier_job_of_that_number_is_no_word_of_this_one(tmp_path: Path) -> None:
+    """No epilog removed it: another user's is made anew, the same user's (a job that was requeued) stays."""
+    above = tmp_path / "jobs"
+    above.mkdir()
+    run_with_directory("prolog", above)
+    (above / "12" / "declare").write_text("energy=1J")
+    run_with_directory("prolog", above)
+    assert ["declare"] == os.listdir(above / "12")
+    run_with_directory("prolog", above, uid="12346")
+
+    assert (12346, []) == ((above / "12").stat().st_uid, os.listdir(above / "12"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_user_is_looked_up_nowhere(tmp_path: Path) -> None:
+    """A directory service that is down holds no job up, and a user whose name is that number gets nothing."""
+    above = tmp_path / "jobs"
+    above.mkdir()
+    noted, script, chown = tmp_path / "noted", tmp_path / "prolog.sh", tmp_path / "bin" / "chown"
+    chown.parent.mkdir()
+    chown.write_text(f'#!/bin/sh\necho "$1" >> {noted}\nexec /usr/bin/chown "$@"\n')
+    chown.chmod(0o755)
+    script.write_text((SCRIPTS / "prolog.sh").read_text().replace("PATH=/usr", f"PATH={chown.parent}:/usr"))
+    environ = {"GPUWATCH_JOBS_DIRECTORY": str(above), "GPUWATCH_GROUP": "no-such-group", "SLURM_JOB_UID": "12345"}
+    subprocess.run(["/bin/sh", script], env=JOB | environ, timeout=20, check=True)
+
+    assert ["+12345:no-such-group", "+12345"] == noted.read_text().split()
+
+
 def test_no_directory_is_made_where_there_is_none_for_them(tmp_path: Path) -> None:
     """A site has them by making the one above; a link there is none."""
     (tmp_path / "target").mkdir()
