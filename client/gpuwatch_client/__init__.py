@@ -143,6 +143,7 @@ class _Reporter:
         self._finished = False
         self._due_at = 0.0
         self._connect_at = 0.0
+        self._path = ""
         self._connection: socket.socket | None = None
         self._unread = b""
         self._waiting = 0
@@ -213,7 +214,8 @@ class _Reporter:
 
     def _to_socket(self, line: bytes, now: float) -> str | None:
         """Send a line without waiting; None, or what is in the way."""
-        path = socket_path()
+        # Looked for once: it may be in a home directory, on a server that hangs some day.
+        path = self._path = self._path or socket_path()
         try:
             self._read_replies()
             if self._connection is None:

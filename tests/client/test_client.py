@@ -468,3 +468,18 @@ def test_the_socket_of_ones_own_up_is_found_where_the_node_has_none(
     monkeypatch.setenv("GPUWATCH_SOCKET", "/given")
 
     assert [nobody, mine, client.socket_path()] == ["/run/gpuwatch/agent.sock", str(own), "/given"]
+
+
+def test_home_directory_is_looked_into_once(
+    client: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be on a server that hangs, and a training is never to wait for it where no agent is."""
+    looked: list[str] = []
+    monkeypatch.delenv("GPUWATCH_SOCKET", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(os.path, "exists", lambda path: looked.append(str(path)))
+    client.progress(1, total=9)
+    client.progress(9)
+    client.flush()
+
+    assert [str(tmp_path / "gpuwatch" / "agent.sock")] == [path for path in looked if str(tmp_path) in path]
