@@ -107,10 +107,15 @@ def replace(path: str, content: bytes) -> None:
     """Write a file so that its reader sees either what it was or what it is; readable for the agent."""
     temporary = f"{path}.{os.getpid()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o644)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-    os.chmod(temporary, 0o644)  # whatever the umask is
-    os.replace(temporary, path)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)  # whatever the umask is
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def words_with(before: str, words: str) -> str:

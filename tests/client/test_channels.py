@@ -381,6 +381,15 @@ def test_process_ends_at_once_while_its_server_is_silent() -> None:
         assert (0, True) == (finished.returncode, time.monotonic() - began < 1.5)
 
 
+def test_file_that_cannot_be_replaced_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    """As one that is a mount of its own."""
+    (tmp_path / "progress").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        channels.replace(str(tmp_path / "progress"), b"{}")
+
+    assert ["progress"] == os.listdir(tmp_path)
+
+
 def test_task_that_takes_too_long_is_an_os_error() -> None:
     """A resolver knows no time limit."""
     forever = threading.Event()
