@@ -7,6 +7,7 @@ follower does, or fails to do, holds up the relay: what it is too slow for it do
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
@@ -43,7 +44,10 @@ class Stream:
 
 
 class Relay:
-    """The relay as `gpuwatch run` sees it; made before the command is started."""
+    """The relay as `gpuwatch run` sees it; made before the command is started.
+
+    Raises OSError where there cannot be one: it runs, or nothing is put between the command and its readers.
+    """
 
     def __init__(self, pattern: re.Pattern[str], total: float | None, environment: dict[str, str]) -> None:
         self._streams = _streams()
@@ -54,10 +58,14 @@ class Relay:
             try:
                 os.environ.update(environment)
                 _close([self._end, self._done, *(each.inlet for each in self._streams)])
-                _relay(self._streams, self._ended, done, pattern, total)
+                with suppress(OSError, RuntimeError):  # which is a thread's
+                    _relay(self._streams, self._ended, done, pattern, total)
             finally:
                 os._exit(1)
         _close([self._ended, done, *(each.source for each in self._streams)])
+        if not os.read(self._done, 1):
+            _close([self._end, self._done, *(each.inlet for each in self._streams)])
+            raise OSError(errno.EAGAIN, "a limit of processes, threads or open files")
 
     def file_actions(self) -> list[tuple[int, int, int]]:
         """What makes the command print into the relay, as `os.posix_spawn` takes it."""
@@ -154,6 +162,7 @@ def _relay(
     threads = [threading.Thread(target=_copy, args=(each, ended, feed)) for each in streams]
     for thread in threads:
         thread.start()
+    os.write(done, b".")
     feed.run(sink)
     if not select.select([living], [], [], _FOLLOWER_WAIT)[0]:
         os.kill(follower, signal.SIGKILL)
