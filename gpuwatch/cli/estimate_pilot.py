@@ -79,7 +79,10 @@ def pilot(
         jobs = _jobs([each.strip() for each in (runs or "").split(",") if each.strip()], ledger, config_file, api)
         measured = [_pilot(job, goal, _sizes(size, goal)) for job in jobs]
     found = predict(measured, goal, devices)
-    print(json.dumps(document_of(found), separators=(",", ":")) if as_json else "\n".join(lines(found)))
+    if as_json:
+        print(json.dumps(document_of(found), separators=(",", ":"), allow_nan=False))
+    else:
+        print("\n".join(lines(found)))
 
 
 def document_of(found: Prediction) -> dict[str, Any]:
@@ -100,9 +103,12 @@ def document_of(found: Prediction) -> dict[str, Any]:
     }
 
 
-def declaration_of(found: Prediction) -> str:
-    """What to declare by it."""
-    return f"device-hours={'..'.join(f'{found.quantiles[q]:.3g}' for q in (0.1, 0.5, 0.9))} basis=pilot"
+def declaration_of(found: Prediction) -> str | None:
+    """What to declare by it; None: too much or too little to be declared."""
+    from gpuwatch.cli.estimate_words import Row, declared
+
+    seconds = {q: hours * 3600.0 for q, hours in found.quantiles.items()}
+    return declared([Row("", "device-hours", seconds)], "pilot")
 
 
 def lines(found: Prediction) -> Iterator[str]:

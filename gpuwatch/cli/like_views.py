@@ -8,7 +8,7 @@ from typing import Any
 
 from gpuwatch import hygiene
 from gpuwatch.accounting.amounts import alike, amount, digits, split
-from gpuwatch.cli.estimate_words import lines_to_paste
+from gpuwatch.cli.estimate_words import Row, declared, lines_to_paste
 from gpuwatch.cli.like_brief import best
 from gpuwatch.estimates.history import FEWEST, LEVELS
 
@@ -45,15 +45,16 @@ def document_of(told: Document) -> dict[str, Any]:
     quantiles = spread["quantiles"] if spread is not None else {}
     known = {f"q{name}": quantiles.get(q) for name, q in (("10", "0.1"), ("50", "0.5"), ("90", "0.9"))}
     hours = {name: None if value is None else value / _HOUR for name, value in known.items()}
-    return {"device_hours": hours, "declaration": declaration_of(told) or None, **told}
+    return {"device_hours": hours, "declaration": declaration_of(told), **told}
 
 
-def declaration_of(told: Document) -> str:
-    """What to declare by it; empty where the 80 % interval is not known."""
+def declaration_of(told: Document) -> str | None:
+    """What to declare by it; None where the 80 % interval is not known, or no declaration may have it."""
     spread = best(told)
-    ends = [spread["quantiles"][q] for q in ("0.1", "0.5", "0.9")] if spread is not None else [None]
-    known = [f"{end / _HOUR:.3g}" for end in ends if end is not None]
-    return f"device-hours={'..'.join(known)} basis=history" if len(known) == len(ends) else ""
+    ends = {} if spread is None else {q: spread["quantiles"][f"{q:g}"] for q in (0.1, 0.5, 0.9)}
+    if not ends or None in ends.values():
+        return None
+    return declared([Row("", _HOURS, ends)], "history")
 
 
 def _too_few(told: Document) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import atan, cos, exp, hypot, isfinite, log, pi, sin, sqrt
+from math import atan, cos, exp, hypot, log, pi, sin, sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,9 @@ FAR = 100.0
 
 DEVICES = "devices"
 """What the number of devices is called among the sizes."""
+
+LARGEST = 1e30
+"""No size, number of devices or device-hours is more, or less than one by it: beyond lies nobody's run."""
 
 _STEP = 4.0
 
@@ -74,14 +77,20 @@ class Prediction:
 
 def predict(pilots: Sequence[Pilot], to: Mapping[str, float], devices: float | None = None) -> Prediction:
     """What a run of the sizes `to`, on so many devices, should need; `Rejected` says what more to run for it."""
-    _check(pilots, to)
+    _check(pilots, to, devices)
     terms = _terms(pilots, to, devices)
     goal = {**to, **({DEVICES: _target_devices(pilots, devices)} if DEVICES in terms else {})}
     fit = _fitted(pilots, terms)
     far = {name: _beyond([_size(each, name) for each in pilots], goal[name]) for name in terms}
     distance = sum(map(log, far.values()))
     middle, deviation = fit.at([log(goal[name]) for name in terms])
-    quantiles = {q: exp(middle + _off(q, fit.freedom, deviation, DRIFT * distance)) for q in QUANTILES}
+    logs = {q: middle + _off(q, fit.freedom, deviation, DRIFT * distance) for q in QUANTILES}
+    if any(abs(each) > log(LARGEST) for each in logs.values()):
+        raise Rejected(
+            "pilot: by these runs it may be anything; they lie too near each other, or too far off a line: run"
+            f" sizes that are {_STEP:g} times each other"
+        )
+    quantiles = {q: exp(each) for q, each in logs.items()}
     return Prediction(
         quantiles, dict(zip(terms, fit.exponents(), strict=True)), fit.scatter, len(pilots), exp(distance),
         tuple(_warnings(far, devices, goal)),
@@ -123,19 +132,26 @@ def _below(t: float, freedom: int) -> float:
     return 0.5 + inside / 2.0
 
 
-def _check(pilots: Sequence[Pilot], to: Mapping[str, float]) -> None:
+def _check(pilots: Sequence[Pilot], to: Mapping[str, float], devices: float | None) -> None:
     if not to:
         raise Rejected("pilot: no size to predict for; write --to PARAM=VALUE")
-    for name, value in to.items():
-        if not (isfinite(value) and value > 0):
-            raise Rejected(f"pilot: {name}={value:g} is not possible; sizes are more than 0")
+    if DEVICES in to:
+        raise Rejected(f"pilot: the number of devices is no size; write --devices {to[DEVICES]:g}")
+    for name, value in (*to.items(), *([(DEVICES, devices)] if devices is not None else [])):
+        if not _is_possible(value):
+            raise Rejected(f"pilot: {name}={value:g} is not possible; more than 0 and at most {LARGEST:g}")
     for each in pilots:
         for name in to:
             if name not in each.sizes:
                 raise Rejected(f"run {each.name!r}: has no {name!r}; say it with a tag or --size, or a column")
         values = [each.device_hours, *each.sizes.values(), *([each.devices] if each.devices is not None else [])]
-        if not all(isfinite(value) and value > 0 for value in values):
-            raise Rejected(f"run {each.name!r}: device-hours, sizes and devices must be more than 0")
+        if not all(map(_is_possible, values)):
+            wanted = f"must be more than 0 and at most {LARGEST:g}"
+            raise Rejected(f"run {each.name!r}: device-hours, sizes and devices {wanted}")
+
+
+def _is_possible(value: float) -> bool:
+    return 1.0 / LARGEST <= value <= LARGEST
 
 
 def _terms(pilots: Sequence[Pilot], to: Mapping[str, float], devices: float | None) -> list[str]:
@@ -159,8 +175,8 @@ def _terms(pilots: Sequence[Pilot], to: Mapping[str, float], devices: float | No
         )
     if len(pilots) < len(terms) + 2:
         raise Rejected(
-            f"pilot: {len(pilots)} runs for {', '.join(terms)}; run {len(terms) + 2} at least, as each of them"
-            " takes one, and so does the scatter"
+            f"pilot: too few runs, {len(pilots)} for {', '.join(terms) or 'their scatter'}; run {len(terms) + 2}"
+            " at least, as each size takes one, and so do factor and scatter"
         )
     return terms
 
@@ -253,4 +269,6 @@ def _fitted(pilots: Sequence[Pilot], terms: Sequence[str]) -> _Fit:
     freedom = len(pilots) - rows.shape[1]
     left = amounts - rows @ coefficients
     scatter = max(LEAST_SCATTER, sqrt(float(left @ left) / freedom))
-    return _Fit([float(each) for each in coefficients], np.linalg.inv(rows.T @ rows), scatter, freedom)
+    # Not by inverting the product, whose diagonal falls below 0 where sizes are nearly the same.
+    inner = np.linalg.pinv(rows)
+    return _Fit([float(each) for each in coefficients], inner @ inner.T, scatter, freedom)

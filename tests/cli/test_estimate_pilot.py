@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gpuwatch.cli.estimate_pilot import pilot
+from gpuwatch.cli.estimate_pilot import declaration_of, pilot
 from gpuwatch.declaration import parse
 from gpuwatch.errors import Rejected, Unavailable
+from gpuwatch.estimates.pilot import Pilot, predict
 from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.store import open_store
 from gpuwatch.schedulers.base import Live
@@ -142,3 +146,26 @@ def test_what_cannot_be_asked_is_a_usage_error(ledger: str, options: dict[str, A
     """It says what is wrong."""
     with pytest.raises(typer.BadParameter, match=named):
         pilot(**{"runs": "0,1,2", "ledger": ledger, **options})
+
+
+@given(
+    st.lists(st.floats(1e-12, 1e12), min_size=3, max_size=5),
+    st.floats(1e-3, 1e15),
+    st.sampled_from((None, 0.5, 64.0)),
+)
+def test_the_line_to_paste_is_taken_or_said_to_be_none(
+    hours: list[float], goal: float, devices: float | None
+) -> None:
+    """Whatever the runs came to: a line of the grammar, or no line; amounts are above 0 and never fall."""
+    counts = (1.0, 1.0, 2.0, 4.0, 8.0)
+    runs = [Pilot("run", {"a": 4.0**n}, each, counts[n]) for n, each in enumerate(hours)]
+    try:
+        told = predict(runs, {"a": goal}, devices)
+    except Rejected:
+        return
+    text = declaration_of(told)
+    amounts = list(told.quantiles.values())
+
+    assert 0 < amounts[0] and amounts == sorted(amounts) and isfinite(amounts[-1])
+    assert text is None or "pilot" == parse(text).basis
+    assert text is not None or told.quantiles[0.9] > 1e11
