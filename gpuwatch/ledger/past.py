@@ -41,6 +41,7 @@ _ENDINGS: dict[str, Ending] = {
 }  # fmt: skip
 _TELLING = ("COMPLETED", "TIMEOUT", "DEADLINE", *sorted(REQUEUES))
 _NEVER = 1e18
+_SKEW = 600.0
 _STOPPED = {128 + 2, 128 + 15}
 _DIGITS = re.compile(r"\d+")
 _WILD = re.compile(r"[*?\[\d]")
@@ -52,6 +53,7 @@ class PastJob:
 
     Times are Unix seconds, `ended` None while it runs. `declared_seconds` is what was declared for it before it
     was far, `joules` what it used where nearly all was measured. `batch` names what was submitted together.
+    `submitted` is None for a run that nobody submitted.
     """
 
     cluster: str
@@ -70,6 +72,7 @@ class PastJob:
     limit_seconds: float | None = None
     joules: float | None = None
     declared_seconds: float | None = None
+    submitted: float | None = None
 
     @property
     def wall_seconds(self) -> float:
@@ -233,7 +236,7 @@ def _job(rows: Sequence[Any]) -> PastJob:
         last.cluster, last.job_id, last.display or last.job_id, last.name, last.user, last.account, last.partition,
         _batch(last.display, last.user, last.submitted), rows[0].started,
         None if runs else ended, last.seen, "running" if runs else _ENDINGS.get(last.state, "failed"), seconds,
-        last.limit_seconds,
+        last.limit_seconds, submitted=float(rows[0].submitted),
     )  # fmt: skip
 
 
@@ -349,7 +352,9 @@ def _detailed(job: PastJob, sums: _Sums, declared: dict[tuple[str, str], list[tu
     joules = sum(each.energy_joules or 0.0 for each in mine)
     covered = sum(each.covered_seconds or 0.0 for each in mine)
     whole = covered >= COVERED * job.device_seconds and joules > 0
-    early = [each for each in declared.get(key, ()) if each[0] <= job.started + EARLY * job.wall_seconds]
+    # What was declared before it was submitted is another job's, which had the same id.
+    begin = -_NEVER if job.submitted is None else job.submitted - _SKEW
+    early = [each for each in declared.get(key, ()) if begin <= each[0] <= job.started + EARLY * job.wall_seconds]
     first = min(early, default=None)
     return replace(job, joules=joules if whole else None, declared_seconds=first[1] if first else None)
 

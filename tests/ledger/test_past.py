@@ -148,6 +148,17 @@ def test_what_was_declared_early_counts(store: Store) -> None:
     assert [3 * HOUR, 5 * HOUR, None] == [job.declared_seconds for job in found(store, user="ada")]
 
 
+def test_what_was_declared_for_another_job_of_that_number_does_not_count(store: Store) -> None:
+    """Numbers are used again: 10 and 20 hours were declared for others, in a comment and at a socket."""
+    old = {"submitted": T0 - 90_000, "started": T0 - 80_000.0, "ended": T0 - 70_000.0, "seen": T0 - 70_000.0}
+    said, now = Live(T0 - 80_000.0, "gpuwatch: device-hours=10"), Live(float(T0), "gpuwatch: device-hours=3")
+    told = [declared("device-hours=20", "2", time=T0 - 80_000.0, started=T0 - 80_000, seq=1)]
+    post(store, record("1", said, **old), record("1", now), record("2", **old), record("2"), said=told)
+
+    declared_for = [(job.job_id, job.declared_seconds) for job in found(store, user="ada")]
+    assert [("1", 3 * HOUR), ("1", 10 * HOUR), ("2", None), ("2", 20 * HOUR)] == declared_for
+
+
 def test_energy_counts_where_nearly_all_was_measured(store: Store) -> None:
     """Two devices measured are the job's energy; one of two is not."""
     measured = {"held_seconds": HOUR, "energy_joules": {"counter": 1e6}, "energy_unmeasured_seconds": 0.0}
