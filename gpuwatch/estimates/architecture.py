@@ -86,7 +86,7 @@ def _family(reader: Reader) -> Family:
 
 
 def _shape(reader: Reader) -> _Shape:
-    width = reader.size("hidden_size", "n_embd", "d_model", "dim")
+    width = reader.size("hidden_size", "n_embd", "n_embed", "d_model", "dim")
     layers = reader.size("num_hidden_layers", "n_layer", "num_layers", "n_layers")
     heads = reader.size("num_attention_heads", "n_head", "num_heads", "n_heads")
     falcon = reader.text("model_type") in ("falcon", "gpt_bigcode")
@@ -191,13 +191,15 @@ def _embeddings(reader: Reader, family: Family, shape: _Shape) -> tuple[int, int
     """Parameters of embeddings, output head and what else stands once; those that are only looked up."""
     decoder = family.kind == "decoder"
     tied = reader.flag("tie_word_embeddings", default=family.tied, why="as its family has it") or not decoder
-    table = shape.vocabulary * shape.width
+    narrow = reader.size("word_embed_proj_dim", default=shape.width)
+    table = shape.vocabulary * narrow
     positions = 0
     if family.learned_positions is not None:
         length = reader.size("max_position_embeddings", "n_positions", "n_ctx")
         positions = (length + family.learned_positions) * shape.width
     types = reader.size("type_vocab_size", default=family.token_types, least=0) if family.token_types else 0
     found = table * (1 if tied else 2) + positions + types * shape.width
+    found += 2 * narrow * shape.width * (narrow != shape.width)
     found += family.norm * shape.width * (family.final_norm + family.embedding_norm)
     found += (shape.width * shape.width + shape.width) * family.pooler + shape.vocabulary * family.head_bias
     return found, (0 if tied and decoder else table) + positions + types * shape.width
@@ -214,6 +216,8 @@ def _windows(reader: Reader, family: Family, shape: _Shape, width: float) -> tup
         sliding = min(kinds.count("sliding_attention"), shape.layers)
     elif reader.text("model_type") in ("gemma2", "gpt_oss"):
         sliding = shape.layers // 2
+    elif reader.text("model_type") == "gemma3_text" or "sliding_window_pattern" in reader.document:
+        sliding -= shape.layers // reader.size("sliding_window_pattern", default=6, why="every sixth sees all")
     return tuple(
         AttentionLayers(layers, width, reach, causal)
         for layers, reach in ((sliding, window), (shape.layers - sliding, None))

@@ -85,6 +85,16 @@ def test_window_of_attention() -> None:
     assert (near, far) == of_config({**window, "layer_types": kinds}).attention
     assert (AttentionLayers(32, 4096.0),) == of_config({**window, "use_sliding_window": False}).attention
     assert [16, 16] == [each.layers for each in of_config({**window, "model_type": "gemma2"}).attention]
+    assert [27, 5] == [each.layers for each in of_config({**window, "model_type": "gemma3_text"}).attention]
+    assert [24, 8] == [each.layers for each in of_config({**window, "sliding_window_pattern": 4}).attention]
+
+
+def test_embeddings_narrower_than_the_layers() -> None:
+    """OPT 350M looks words up in 512 of 1024 dimensions, with a matrix in and one out: 331 million."""
+    shape = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "word_embed_proj_dim": 512}
+    config = {**MODELS["OPT 125M"].config, **shape, "ffn_dim": 4096}
+
+    assert 331.2e6 == pytest.approx(of_config(config).parameters, rel=1e-3)
 
 
 def test_latent_attention_has_two_widths() -> None:
