@@ -74,10 +74,14 @@ def pilot(
     if (runs is None) == (csv_file is None):
         raise typer.BadParameter("write --runs or --csv, one of them", param_hint="--runs")
     if csv_file is not None:
+        if size:
+            raise typer.BadParameter("stands beside --csv, whose columns say it", param_hint="--size")
         measured = pilots_in(csv_file, goal)
     else:
         jobs = _jobs([each.strip() for each in (runs or "").split(",") if each.strip()], ledger, config_file, api)
-        measured = [_pilot(job, goal, _sizes(size, goal)) for job in jobs]
+        sizes = _sizes(size, goal)
+        _check(jobs, sizes)
+        measured = [_pilot(job, goal, sizes) for job in jobs]
     found = predict(measured, goal, devices)
     if as_json:
         print(json.dumps(document_of(found), separators=(",", ":"), allow_nan=False))
@@ -176,6 +180,22 @@ def _jobs(names: Sequence[str], ledger: str | None, config_file: Path | None, ap
     return [jobs[0] for jobs in found]
 
 
+def _check(jobs: Sequence[Job], sizes: Iterable[tuple[str, str]]) -> None:
+    """Refuse a run that counts twice, which would make the answer look surer, and a size of none of the runs."""
+    there = [(job.cluster, job.scope.name) for job in jobs]
+    twice = next((job for job in jobs if there.count((job.cluster, job.scope.name)) > 1), None)
+    if twice is not None:
+        raise Rejected(f"job {twice.scope.name}: stands twice among the runs; each is measured once")
+    known = {name for job in jobs for name in _names(job)}
+    for name, _ in sizes:
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is none of --runs", param_hint="--size")
+
+
+def _names(job: Job) -> tuple[str, ...]:
+    return job.display, job.scope.name, job.job_id, job.name or ""
+
+
 def _pilot(job: Job, goal: Iterable[str], said: Mapping[tuple[str, str], float]) -> Pilot:
     """A job as a run that was measured; `Rejected` for one that did not come to its end."""
     from gpuwatch.estimates.pilot import Pilot
@@ -185,10 +205,9 @@ def _pilot(job: Job, goal: Iterable[str], said: Mapping[tuple[str, str], float])
     if job.state != "ended" or outcome != "COMPLETED":
         how = outcome.lower() if job.state == "ended" else job.state
         raise Rejected(f"job {job.scope.name}: is {how}; a pilot is a run that came to its end")
-    names = (job.display, job.scope.name, job.job_id, job.name or "")
     sizes: dict[str, float] = {}
     for name in goal:
-        told = next((said[each, name] for each in names if (each, name) in said), None)
+        told = next((said[each, name] for each in _names(job) if (each, name) in said), None)
         if told is not None:
             sizes[name] = told
         elif name in job.tags:

@@ -86,6 +86,7 @@ def test_a_size_may_be_said_beside(ledger: str, capsys: pytest.CaptureFixture[st
         ({"runs": "0,1"}, "run params=1.6e.07 too"),
         ({"runs": "0,1,5"}, "run '5': has no 'params'"),
         ({"runs": "0,1,6"}, "job 6: is failed"),
+        ({"runs": "0,1,2,2"}, "job 2: stands twice"),
     ],
 )
 def test_what_does_not_follow_is_said(ledger: str, options: dict[str, Any], named: str) -> None:
@@ -140,6 +141,8 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, named: str) -
         ({"to": ["params=inf"]}, "no number above 0"),
         ({"to": ["a=1", "b=2"], "size": ["7=3"]}, "does not say of what"),
         ({"to": ["a=1"], "runs": None}, "write --runs or --csv"),
+        ({"to": ["a=1"], "size": ["3=1e6"]}, "'3' is none of --runs"),
+        ({"to": ["a=1"], "size": ["0=1e6"], "runs": None, "csv_file": Path("none.csv")}, "beside --csv"),
     ],
 )
 def test_what_cannot_be_asked_is_a_usage_error(ledger: str, options: dict[str, Any], named: str) -> None:
