@@ -216,12 +216,14 @@ def _chains(rows: list[Any]) -> Iterator[list[Any]]:
         yield rows
         return
     rows.sort(key=lambda row: (row.submitted, row.started))
-    chain = rows[:1]
-    for row in rows[1:]:
-        if row.job_id == chain[-1].job_id and chain[-1].state not in REQUEUES:
+    chain: list[Any] = []
+    states: dict[str, str] = {}
+    for row in rows:
+        if row.job_id in states and states[row.job_id] not in REQUEUES:
             yield chain
-            chain = []
+            chain, states = [], {}
         chain.append(row)
+        states[row.job_id] = row.state
     yield chain
 
 

@@ -125,6 +125,15 @@ def test_parts_of_a_job_are_one(store: Store) -> None:
     assert [6 * HOUR] == [job.device_seconds for job in found(store, user="ada")]
 
 
+def test_parts_whose_ids_are_used_again_are_another_job(store: Store) -> None:
+    """Both parts a day ago, and both now: two jobs."""
+    old = {"submitted": T0 - 90_000, "started": T0 - 80_000.0, "ended": T0 - 70_000.0, "seen": T0 - 70_000.0}
+    parts = [record(number, whole="1", **more) for number in ("1", "2") for more in ({}, old)]
+    post(store, *parts)
+
+    assert [4 * HOUR, 40_000.0] == [job.device_seconds for job in found(store, user="ada")]
+
+
 def test_tasks_of_an_array_were_submitted_together(store: Store) -> None:
     """So were other jobs of one user's within an hour; another day's were not."""
     tasks = [record(str(n), display=f"9_{n}", whole=str(n), submitted=T0 - 60 - 7200 * n) for n in range(3)]
