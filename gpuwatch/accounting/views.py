@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from gpuwatch.accounting.expected import expectations_of
 from gpuwatch.accounting.forecasts import job_forecasts
-from gpuwatch.ledger import alert_store, charging, queries, rate_words
+from gpuwatch.ledger import alert_store, charging, queries, rate_words, tag_store
+from gpuwatch.ledger.campaigns import ref_of
 from gpuwatch.ledger.charging import Cost
 from gpuwatch.ledger.quality import Quality, quality_of
 from gpuwatch.ledger.queries import Job
@@ -19,7 +20,7 @@ from gpuwatch.model import Alert, Expectation, Forecast
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One job and what follows from it: `forecasts` by quantity, `alerts` that are active.
+    """One job, with the tags it was given since, and what follows: `forecasts` by quantity, `alerts` active.
 
     `expectation` is what its like came to, where it runs and declares no device-hours: nobody's declaration.
 
@@ -51,9 +52,10 @@ def views_of(connection: Connection, jobs: Collection[Job], now: float) -> list[
     agents = queries.agents_of(connection)
     costs = charging.costs_of(connection, {(job.cluster, each) for job in jobs for each in job.job_ids})
     expected = expectations_of(connection, jobs, now)
+    tags = tag_store.tags_of(connection, list(jobs))
     return [
         JobView(
-            job,
+            replace(job, tags=tags[ref_of(job)]),
             {forecast.quantity: forecast for forecast in job_forecasts(job, now)},
             tuple(alert for alert in active[job.cluster].values() if alert.scope == job.scope),
             quality_of(job, agents),

@@ -132,6 +132,7 @@ def _job(scope: Scope, document: Document) -> Job:
         allocated_seconds=document["allocated_device_seconds"],
         record=_record(document),
         job_ids=frozenset({document["job_id"]}),
+        tags=document.get("tags", {}),
     )
 
 

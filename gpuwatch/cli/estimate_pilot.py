@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -138,8 +139,8 @@ def pilots_in(file: Path, goal: Iterable[str]) -> list[Pilot]:
     wanted = [*goal, _HOURS]
     missing = [name for name in wanted if not rows or name not in rows[0]]
     if missing:
-        there = ", ".join(rows[0]) if rows else "no line"
-        raise Rejected(f"{file.name}: no column {missing[0]!r}; there is {there[:200]}")
+        there = hygiene.log(", ".join(name for name in rows[0] if name)[:200]) if rows else "no line"
+        raise Rejected(f"{file.name}: no column {missing[0]!r}; there is {there}")
     found = []
     for number, row in enumerate(rows, 2):
         where = f"{file.name} line {number}"
@@ -170,14 +171,17 @@ def _jobs(names: Sequence[str], ledger: str | None, config_file: Path | None, ap
         from gpuwatch.cli.api_views import view_of
 
         return [view_of(client.get(f"/jobs/{name}")).job for name in names]
+    from gpuwatch.ledger import tag_store
+    from gpuwatch.ledger.campaigns import ref_of
     from gpuwatch.ledger.queries import jobs_named
 
     with opened(ledger, config_file) as connection:
         found = [jobs_named(connection, name, time.time()) for name in names]
+        tags = tag_store.tags_of(connection, [jobs[0] for jobs in found if jobs])
     for name, jobs in zip(names, found, strict=True):
         if not jobs:
             raise Unavailable(f"job {name!r}: not in the ledger; `gpuwatch jobs` lists what is")
-    return [jobs[0] for jobs in found]
+    return [replace(jobs[0], tags=tags[ref_of(jobs[0])]) for jobs in found]
 
 
 def _check(jobs: Sequence[Job], sizes: Iterable[tuple[str, str]]) -> None:

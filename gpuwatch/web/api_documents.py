@@ -46,6 +46,7 @@ def job_document(view: JobView) -> Document:
         "devices": list(job.devices),
         "models": list(job.models),
         "campaign": job.campaign,
+        "tags": dict(job.tags),
         "device_seconds": job.device_seconds,
         "allocated_device_seconds": job.allocated_seconds,
         **usage_document(job.usage),

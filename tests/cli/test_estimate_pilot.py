@@ -13,14 +13,20 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpuwatch.accounting.views import views_named
+from gpuwatch.cli.api_views import view_of
 from gpuwatch.cli.estimate_pilot import declaration_of, pilot
 from gpuwatch.declaration import parse
 from gpuwatch.errors import Rejected, Unavailable
 from gpuwatch.estimates.pilot import Pilot, predict
+from gpuwatch.ledger.queries import jobs_named
 from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.store import open_store
+from gpuwatch.ledger.tag_store import tag
 from gpuwatch.schedulers.base import Live
+from gpuwatch.web.api_documents import job_document
 from tests.ledger.batch import HOUR, record
+from tests.ledger.told import ADMIN
 
 NOW = time.time()
 
@@ -80,6 +86,19 @@ def test_a_size_may_be_said_beside(ledger: str, capsys: pytest.CaptureFixture[st
     assert 160 == pytest.approx(told["device_hours"]["q50"])
 
 
+def test_sizes_that_were_said_after_the_fact_count(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Job 5 said no tag of its own, and was given one since; the API's documents have it, too."""
+    store = open_store(ledger)
+    with store.writing() as connection:
+        tag(connection, ADMIN, jobs_named(connection, "5", NOW), {"params": "16e6"}, NOW)
+        (view,) = views_named(connection, "5", NOW)
+    store.close()
+    told = asked(capsys, to=["params=160M"], runs="0,1,5", ledger=ledger)
+
+    assert 160 == pytest.approx(told["device_hours"]["q50"])
+    assert {"params": "16e6"} == view_of(job_document(view)).job.tags
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -121,6 +140,7 @@ def test_a_file_has_pilots_too(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("params,device_hours\n1", "line 2, device_hours: '' is no number"),
         ("params,device_hours\n٣,1", "line 2, params"),
         ("params,device_hours\n1,1e999", "line 2, device_hours"),
+        ("a,b\n1,2,3", "no column 'params'; there is a, b"),
         ("x" * 2_000_000, "longer than"),
     ],
 )
