@@ -101,8 +101,6 @@ def _uid(user: str | None) -> int | None:
 
     if user is None:
         return None
-    if (number := user.removeprefix("uid:")) != user:
-        return int(number) if number.isascii() and number.isdigit() and len(number) < 11 else None
     try:
         return pwd.getpwnam(user).pw_uid
     except (KeyError, ValueError):

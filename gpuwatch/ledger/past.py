@@ -84,7 +84,8 @@ class PastJob:
 class Kind:
     """Which jobs are meant; None: whichever. `name` is a pattern (`*`, `?`), or a name whatever its digits are.
 
-    `uid` is the number of `user`, by which jobs outside of a batch system are known.
+    `uid` is the number of `user`, by which jobs outside of a batch system are known; that of a reader who asks for
+    his own, or for `uid:N`, is known without.
     """
 
     user: str | None = None
@@ -107,6 +108,12 @@ class Kind:
 def normalised(name: str) -> str:
     """A name with `#` for each number: what is run again and again is called by one name."""
     return _DIGITS.sub("#", name)
+
+
+def numbered(user: str) -> int | None:
+    """The number in `uid:N`, as users outside of a batch system are called; None for every other name."""
+    digits = user.removeprefix(_UID)
+    return int(digits) if digits != user and digits.isascii() and digits.isdigit() and len(digits) < 11 else None
 
 
 def past_jobs(
@@ -137,10 +144,10 @@ def ended_of_user(connection: Connection, cluster: str, user: str, now: float, m
 
     `user` is `uid:N` where no batch system names one.
     """
-    uid = user.removeprefix(_UID)
-    if uid != user and uid.isdigit():
+    uid = numbered(user)
+    if uid is not None:
         there = tables.runs.c
-        begun = and_(there.uid == int(uid), there.cluster == cluster, there.time <= now)
+        begun = and_(there.uid == uid, there.cluster == cluster, there.time <= now)
         return [job for job in _registered(connection, begun, most) if job.ended is not None]
     said = tables.records.c
     # Not by the index of ends, which has everybody's.
@@ -258,11 +265,14 @@ def _batch(display: str, user: str, submitted: int) -> str:
 def _begun(audience: Audience, kind: Kind, members: Sequence[str] | None) -> ColumnElement[bool] | None:
     """Which runs of `gpuwatch run` are meant: they have neither account nor partition, and a number as user."""
     there = tables.runs.c
-    if kind.account is not None or kind.partition is not None or (kind.user is not None and kind.uid is None):
+    uid = kind.uid
+    if uid is None and kind.user is not None:
+        uid = audience.uid if kind.user == audience.user else numbered(kind.user)
+    if kind.account is not None or kind.partition is not None or (kind.user is not None and uid is None):
         return None
     asked = [there.time >= kind.since, *_named(there.name, kind.name)]
-    if kind.uid is not None:
-        asked.append(there.uid == kind.uid)
+    if uid is not None:
+        asked.append(there.uid == uid)
     if members is not None:
         asked.append(among(there.job_id, members))
     if not audience.everything:

@@ -194,6 +194,10 @@ def test_runs_outside_of_a_batch_system_are_their_user_s_by_number(store: Store)
     assert ["completed", "failed", "running"] == [job.ending for job in jobs]
     assert [100.0, 200.0, 300.0] == [job.device_seconds for job in jobs]
     assert ids(jobs) == ids(mine)
+    assert ids(jobs) == ids(found(store, Audience(cluster="default", user="ada", uid=1000), user="ada"))
+    assert ids(jobs) == ids(found(store, user="uid:1000", name="fit8"))
+    assert [] == found(store, Audience(cluster="default", user="bob", uid=1001), user="uid:1000")
+    assert [] == found(store, user="uid:²") == found(store, user="uid:" + "9" * 30)
     assert [] == found(store, Audience(cluster="default", user="bob", uid=1001), name="fit*")
 
 
