@@ -74,6 +74,7 @@ def pilot(
     goal = dict(_pair(each, "--to") for each in to)
     if (runs is None) == (csv_file is None):
         raise typer.BadParameter("write --runs or --csv, one of them", param_hint="--runs")
+    jobs: list[Job] = []
     if csv_file is not None:
         if size:
             raise typer.BadParameter("stands beside --csv, whose columns say it", param_hint="--size")
@@ -84,6 +85,7 @@ def pilot(
         _check(jobs, sizes)
         measured = [_pilot(job, goal, sizes) for job in jobs]
     found = predict(measured, goal, devices)
+    found = replace(found, warnings=(*found.warnings, *_doubts(jobs)))
     if as_json:
         print(json.dumps(document_of(found), separators=(",", ":"), allow_nan=False))
     else:
@@ -194,6 +196,12 @@ def _check(jobs: Sequence[Job], sizes: Iterable[tuple[str, str]]) -> None:
     for name, _ in sizes:
         if name not in known:
             raise typer.BadParameter(f"{name!r} is none of --runs", param_hint="--size")
+
+
+def _doubts(jobs: Iterable[Job]) -> Iterator[str]:
+    for job in jobs:
+        if job.record is None and job.exit_code is None:
+            yield f"nobody knows how job {job.display} ended; it is taken for one that came to its end"
 
 
 def _names(job: Job) -> tuple[str, ...]:

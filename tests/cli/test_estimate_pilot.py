@@ -19,6 +19,8 @@ from gpuwatch.cli.estimate_pilot import declaration_of, pilot
 from gpuwatch.declaration import parse
 from gpuwatch.errors import Rejected, Unavailable
 from gpuwatch.estimates.pilot import Pilot, predict
+from gpuwatch.ledger import writing
+from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.queries import jobs_named
 from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.store import open_store
@@ -26,6 +28,7 @@ from gpuwatch.ledger.tag_store import tag
 from gpuwatch.schedulers.base import Live
 from gpuwatch.web.api_documents import job_document
 from tests.ledger.batch import HOUR, record
+from tests.ledger.deliveries import delivery, row
 from tests.ledger.told import ADMIN
 
 NOW = time.time()
@@ -112,6 +115,22 @@ def test_what_does_not_follow_is_said(ledger: str, options: dict[str, Any], name
     """What more to run, what is missing, what is no measured run."""
     with pytest.raises(Rejected, match=named):
         pilot(to=["params=160M"], ledger=ledger, **options)
+
+
+def test_a_run_of_which_nobody_knows_how_it_ended_is_doubted(
+    ledger: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An agent alone saw it go, perhaps killed half-way."""
+    store = open_store(ledger)
+    seen = row("9", started=int(NOW - 16 * HOUR), last_seen=NOW, open=False, held_seconds=16 * HOUR)
+    with store.writing() as connection:
+        writing.post_all(
+            connection, [writing.Posted(read(told := delivery([seen], [], [], now=NOW)), told.origin)]
+        )
+    store.close()
+    found = asked(capsys, to=["params=160M"], runs="0,1,9", size=["9=16e6"], ledger=ledger)
+
+    assert ["nobody knows how job 9 ended; it is taken for one that came to its end"] == found["warnings"]
 
 
 def test_a_job_that_is_not_there_is_said(ledger: str) -> None:
