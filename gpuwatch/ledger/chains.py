@@ -17,7 +17,7 @@ reached what is nearest. The runs of one job, as requeues make them, are always 
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -98,7 +98,8 @@ class Chain:
     @property
     def skipped_steps(self) -> float:
         """Steps that none of its jobs did: a job that is not known here did them."""
-        return sum(_skipped(self.jobs, before, after) for before, after in pairwise(self.links))
+        silent = sorted(run.started for job in self.jobs for run in _runs(job) if run.progress is None)
+        return sum(_skipped(silent, before, after) for before, after in pairwise(self.links))
 
     @property
     def made_steps(self) -> float:
@@ -294,13 +295,10 @@ def _finished(link: Link) -> bool:
     return ratio >= 1 or (ratio >= 1 - NEAR_RATIO and _ended_well(link))
 
 
-def _skipped(jobs: Iterable[Job], before: Link, after: Link) -> float:
+def _skipped(silent: Sequence[int], before: Link, after: Link) -> float:
+    """Steps between two links that nobody did; none where a run that said nothing began between them."""
     steps = after.progress.start_step - before.progress.step
     if steps <= NEAR_RATIO * after.progress.total:
         return 0.0
-    silent = any(
-        run.progress is None and before.run.started < run.started < after.run.started
-        for job in jobs
-        for run in _runs(job)
-    )
-    return 0.0 if silent else steps
+    is_between = bisect_right(silent, before.run.started) < bisect_left(silent, after.run.started)
+    return 0.0 if is_between else steps
