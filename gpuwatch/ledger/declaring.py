@@ -15,7 +15,7 @@ from gpuwatch.errors import DeclarationError, Forbidden
 from gpuwatch.ledger.audience import Audience
 from gpuwatch.ledger.declarable import Found, found, only
 from gpuwatch.ledger.ledger import JournalEntry
-from gpuwatch.ledger.scopes import declarer_of
+from gpuwatch.ledger.scopes import Revision, declarer_of, estimates_of
 from gpuwatch.model import Scope
 
 CHANNEL = "api"
@@ -106,13 +106,15 @@ def admitted(connection: Connection, who: Declarer, text: str, now: float) -> Ad
 
 
 def stored(connection: Connection, admitted: Admitted, now: float) -> Found:
-    """The revisions that it has become."""
+    """The revisions that it has become; those of a job that began or left the queue meanwhile too."""
     what, entry = admitted.what, admitted.entry
     said = (entry.time, entry.channel, declarer_of(entry))
-    seen = found(connection, what.scope, what.cluster, now)
-    same = next(each for each in seen if (each.cluster, each.started) == (what.cluster, what.started))
-    new = ((each, each.estimate) for each in same.revisions)
-    return only(same, (each for each, one in new if (one.declared_at, one.channel, one.declared_by) == said))
+    for each in found(connection, what.scope, what.cluster, now):
+        ours = ((one, one.estimate) for one in each.revisions if each.cluster == what.cluster)
+        new = [one for one, its in ours if (its.declared_at, its.channel, its.declared_by) == said]
+        if new:
+            return only(each, new)
+    return only(what, (Revision(each, in_force=False) for each in estimates_of(entry)))
 
 
 def _read(text: str) -> tuple[Declaration, Scope]:

@@ -10,12 +10,15 @@ from sqlalchemy import Connection, func, select
 from gpuwatch.errors import DeclarationError, Forbidden, Unavailable
 from gpuwatch.ledger import refusals, tables
 from gpuwatch.ledger.audience import EVERYTHING, Audience
-from gpuwatch.ledger.declaring import Declarer, admitted, declared_for
+from gpuwatch.ledger.declaring import Declarer, admitted, declared_for, stored
 from gpuwatch.ledger.ledger import NOT_STARTED, JournalEntry
+from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.refusals import Refusal
 from gpuwatch.ledger.store import Store
 from gpuwatch.ledger.writing import post_declaration
 from gpuwatch.model import Scope
+from gpuwatch.schedulers.base import Record
+from tests.ledger.batch import T0, pending, running
 
 NOW = 1_764_000_000.0
 
@@ -103,3 +106,31 @@ def test_what_there_is_not_only_staff_is_told(store: Store) -> None:
         new = admitted(connection, somebody(), "wall=1h for=campaign:new", NOW)
         assert None is declared_for(connection, somebody(), Scope("campaign", "new"), NOW)
     assert new is not None and "wall=1h for=campaign:new" == new.entry.text
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "in_force"),
+    [
+        (running("12", submitted=T0 - 5, started=NOW + 1, seen=NOW + 2), True),
+        (pending("12", submitted=T0 - 5, state="CANCELLED", ended=NOW + 1, seen=NOW + 2), False),
+    ],
+)
+def test_a_job_may_leave_the_queue_while_somebody_declares_for_it(
+    store: Store, meanwhile: Record, in_force: bool
+) -> None:
+    """A pass may have the ledger between the reading and the writing."""
+    with store.writing() as connection:
+        post_records(connection, [pending("12", submitted=T0 - 5)])
+    with store.reading() as connection:
+        may = admitted(connection, somebody("ada"), "device-hours=1 for=job:12", NOW)
+    assert may is not None
+    with store.writing() as connection:
+        post_records(connection, [meanwhile])
+        post_declaration(connection, "default", may.entry)
+
+    with store.reading() as connection:
+        (revision,) = stored(connection, may, NOW + 3).revisions
+
+    assert (3600.0, "user:ada", in_force) == (
+        revision.estimate.likely, revision.estimate.declared_by, revision.in_force,
+    )  # fmt: skip
