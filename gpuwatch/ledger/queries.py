@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, distinct, or_, select, true
 
 from gpuwatch.ledger import campaign_store, scopes, tables
+from gpuwatch.ledger.audience import owner_of
 from gpuwatch.ledger.facts import facts_of, journal_where
 from gpuwatch.ledger.jobs import LOST_SECONDS, Campaign, Job, jobs_in, used
 from gpuwatch.ledger.ledger import JournalEntry, JournalId
@@ -212,7 +213,8 @@ def rightful(
     """What was said for a campaign of `jobs` by who may."""
     its = list(jobs)
     members = {(job.cluster, job_id) for job in its for job_id in (job.job_id, *job.job_ids)}
-    return scopes.rightful(said, members, {(job.cluster, job.uid) for job in its if job.uid is not None})
+    owners = {(job.cluster, each) for job in its for each in (job.uid, owner_of(job).user) if each is not None}
+    return scopes.rightful(said, members, owners)
 
 
 def life_of(jobs: Sequence[Job]) -> Life | None:

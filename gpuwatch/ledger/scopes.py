@@ -101,21 +101,29 @@ def declarer_of(entry: JournalEntry) -> str:
 def rightful(
     said: Sequence[tuple[JournalId, JournalEntry]],
     members: Collection[tuple[str, str]],
-    owners: Collection[tuple[str, int]],
+    owners: Collection[tuple[str, int | str]],
 ) -> list[tuple[JournalId, JournalEntry]]:
     """What was said for a campaign by who may: from a job in it (`members`), by an owner of one (as cluster and
-    user id), by who declared for it first, or by somebody whose right accounting's API knew."""
+    user id or name), by who declared for it first, or by somebody whose right accounting's API knew."""
     if not said:
         return []
-    first = min(said, key=lambda each: (each[1].time, each[0]))
+    first_key, first = min(said, key=lambda each: (each[1].time, each[0]))
     return [
         (key, entry)
         for key, entry in said
         if entry.channel in PROVEN
         or (key.cluster, entry.job_id) in members
         or (key.cluster, entry.uid) in owners
-        or (key.cluster, declarer_of(entry)) == (first[0].cluster, declarer_of(first[1]))
+        or (key.cluster, entry.who) in owners
+        or (key.cluster == first_key.cluster and _are_one(entry, first))
     ]
+
+
+def _are_one(entry: JournalEntry, other: JournalEntry) -> bool:
+    """Whether one person said both, by user id or by name; of two that nobody is known to have said, nobody knows."""
+    if entry is other or (entry.uid is not None and entry.uid == other.uid):
+        return True
+    return declarer_of(entry) == declarer_of(other) != ""
 
 
 def revisions(declared: Collection[tuple[JournalId, Estimate]], life: Life | None = None) -> tuple[Revision, ...]:

@@ -170,14 +170,25 @@ def test_a_campaign_is_estimated_by_who_has_a_part_in_it() -> None:
         "first again": entry("wall=1h", "run-9", 2.0, uid=8),
         "member": entry("wall=1h", "run-1", 3.0, uid=None),
         "owner elsewhere": entry("wall=1h", "run-5", 3.0, uid=1000),
+        "owner by name": entry("wall=1h", "run-4", 3.0, "comment", None, "ada"),
         "stranger": entry("wall=1h", "run-6", 3.0, uid=6),
         "nobody": entry("wall=1h", "run-7", 3.0, uid=None),
         "api": entry("wall=1h", None, 3.0, "api", 6, "eve"),
     }
     keyed = [(key(number), each) for number, each in enumerate(said.values())]
 
-    heard = scopes.rightful(keyed, {("c", "run-1")}, {("c", 1000)})
+    heard = scopes.rightful(keyed, {("c", "run-1")}, {("c", 1000), ("c", "ada")})
 
     names = [name for name, each in said.items() if each in [one for _, one in heard]]
-    assert ["first", "first again", "member", "owner elsewhere", "api"] == names
+    assert ["first", "first again", "member", "owner elsewhere", "owner by name", "api"] == names
     assert [] == scopes.rightful([], (), ())
+
+
+def test_who_came_first_to_a_campaign_is_somebody() -> None:
+    """By API or on a node, by one user id; two jobs of which nobody knows whose they are need not be one person's."""
+    nameless = [entry("wall=1h", f"run-{number}", float(number), uid=None) for number in range(2)]
+    ada = [entry("wall=1h", None, 1.0, "api", 1000, "ada"), entry("wall=1h", "run-3", 2.0, uid=1000)]
+
+    for expected, said in ((nameless[:1], nameless), (ada, ada)):
+        heard = scopes.rightful([(key(number), each) for number, each in enumerate(said)], (), ())
+        assert expected == [each for _, each in heard]
