@@ -69,7 +69,8 @@ def readable(who: Declarer, what: Found) -> Found | None:
         return what if is_known else None
     if what.owners and all(map(who.readable.admits, what.owners)):
         return what
-    own = [each for each in what.revisions if each.estimate.declared_by in who.labels]
+    here = (each for each in what.revisions if each.cluster == who.own.cluster)
+    own = [each for each in here if each.estimate.declared_by in who.labels]
     is_his = what.scope.kind == "campaign" and (own or any(map(who.readable.admits, what.owners)))
     return only(what, own) if is_his else None
 

@@ -51,12 +51,14 @@ class Revision:
     """One estimate as it was declared; `in_force` is false where another has taken its place.
 
     `original` is the first one of a quantity, made before a tenth of the run; `after_end` one that came too late.
+    `cluster` is where it was declared, which names and user ids are of.
     """
 
     estimate: Estimate
     in_force: bool
     original: bool = False
     after_end: bool = False
+    cluster: str = ""
 
 
 def key_of(alert: Alert) -> AlertKey:
@@ -120,7 +122,7 @@ def rightful(
 
 
 def _are_one(entry: JournalEntry, other: JournalEntry) -> bool:
-    """Whether one person said both, by user id or by name; of two that nobody is known to have said, nobody knows."""
+    """Whether one person said both, by user id or by name. Of what nobody is known to have said nobody can tell."""
     if entry is other or (entry.uid is not None and entry.uid == other.uid):
         return True
     return declarer_of(entry) == declarer_of(other) != ""
@@ -139,7 +141,8 @@ def revisions(declared: Collection[tuple[JournalId, Estimate]], life: Life | Non
     originals = {id(estimate) for estimate in _originals(in_time, life).values()}
     timely = {id(estimate) for _, estimate in in_time}
     return tuple(
-        Revision(each, id(each) in winners, id(each) in originals, id(each) not in timely) for _, each in ordered
+        Revision(each, id(each) in winners, id(each) in originals, id(each) not in timely, key.cluster)
+        for key, each in ordered
     )
 
 

@@ -134,3 +134,15 @@ def test_a_job_may_leave_the_queue_while_somebody_declares_for_it(
     assert (3600.0, "user:ada", in_force) == (
         revision.estimate.likely, revision.estimate.declared_by, revision.in_force,
     )  # fmt: skip
+
+
+def test_a_name_is_one_person_on_one_cluster_only(store: Store) -> None:
+    """What another cluster's user of that name declared for a campaign is not read."""
+    with store.writing() as connection:
+        post_declaration(connection, "other", entry())
+
+    with store.reading() as connection:
+        assert None is declared_for(connection, somebody("ada"), Scope("campaign", "llama"), NOW)
+        with pytest.raises(Forbidden):
+            admitted(connection, somebody("ada"), "wall=1h for=campaign:llama", NOW)
+        assert None is not declared_for(connection, somebody(staff=True), Scope("campaign", "llama"), NOW)

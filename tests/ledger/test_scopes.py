@@ -185,7 +185,7 @@ def test_a_campaign_is_estimated_by_who_has_a_part_in_it() -> None:
 
 
 def test_who_came_first_to_a_campaign_is_somebody() -> None:
-    """By API or on a node, by one user id; two jobs of which nobody knows whose they are need not be one person's."""
+    """By API or on a node; two jobs of which nobody knows whose they are need not be one person's."""
     nameless = [entry("wall=1h", f"run-{number}", float(number), uid=None) for number in range(2)]
     ada = [entry("wall=1h", None, 1.0, "api", 1000, "ada"), entry("wall=1h", "run-3", 2.0, uid=1000)]
 
