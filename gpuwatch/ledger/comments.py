@@ -8,9 +8,10 @@ unless it is for a campaign, of which declarations are looked for there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from gpuwatch.ledger import tables
 from gpuwatch.ledger.ledger import NOT_STARTED, JournalEntry, JournalId
@@ -51,7 +52,7 @@ def changes(connection: Connection, records: Iterable[Record]) -> Iterator[tuple
         some = telling[first : first + _AT_ONCE]
         before = _before(connection, some)
         changed = [each for each in some if _is_new(each, before.get(each.key))]
-        kept = _kept(connection, changed) if changed else set()
+        kept = _kept(connection, changed) if changed else {}
         for record in changed:
             yield from _changes_of(record, before.get(record.key), kept)
 
@@ -63,7 +64,7 @@ def _is_new(record: Record, before: _Before | None) -> bool:
 
 
 def _changes_of(
-    record: Record, before: _Before | None, kept: set[_Kept]
+    record: Record, before: _Before | None, kept: Mapping[_Kept, float]
 ) -> Iterator[tuple[JournalId, JournalEntry]]:
     said, now = dict(before[1]) if before else {}, dict(comments_of(record))
     submitted = float(record.key.submitted)
@@ -71,7 +72,8 @@ def _changes_of(
         old, new = said.get(channel), now.get(channel)
         if old == new:
             continue
-        if old is not None and (record.key.cluster, record.key.job_id, channel) not in kept:
+        # What is kept from before it was submitted is of a job that had its id, or of an attempt that is over.
+        if old is not None and kept.get((record.key.cluster, record.key.job_id, channel), -inf) < submitted:
             yield commented(record, channel, old, submitted)
         if new is not None and record.live is not None:
             yield commented(record, channel, new, record.live.seen if before else submitted)
@@ -88,9 +90,10 @@ def _before(connection: Connection, records: Sequence[Record]) -> dict[RecordId,
     }
 
 
-def _kept(connection: Connection, records: Sequence[Record]) -> set[_Kept]:
-    """The comments of which the journal has something already."""
+def _kept(connection: Connection, records: Sequence[Record]) -> dict[_Kept, float]:
+    """The comments of which the journal has something already, and when the latest of it was said."""
     there = tables.journal.c
     named = among(there.job_id, sorted({record.key.job_id for record in records}))
-    query = select(there.cluster, there.job_id, there.channel).where(named, there.channel.in_(_CHANNELS))
-    return {(row[0], row[1], row[2]) for row in connection.execute(query)}
+    comment = there.cluster, there.job_id, there.channel
+    query = select(*comment, func.max(there.time)).where(named, there.channel.in_(_CHANNELS)).group_by(*comment)
+    return {(row[0], row[1], row[2]): row[3] for row in connection.execute(query)}

@@ -122,7 +122,7 @@ def rightful(
 
 
 def _are_one(entry: JournalEntry, other: JournalEntry) -> bool:
-    """Whether one person said both, by user id or by name. Of what nobody is known to have said nobody can tell."""
+    """Whether one said both, by user id or by name; of what nobody is known to have said nobody can tell."""
     if entry is other or (entry.uid is not None and entry.uid == other.uid):
         return True
     return declarer_of(entry) == declarer_of(other) != ""

@@ -145,3 +145,19 @@ def test_the_next_attempt_with_the_same_comment_declares_nothing_new(store: Stor
         )
 
     assert [(1.0, False), (2.0, True)] == [(each[0], each[4]) for each in said(store)]
+
+
+def test_of_a_job_id_that_came_back_each_job_keeps_its_comments(store: Store) -> None:
+    """What was said first for the later one too, though the journal has comments of that id."""
+    for seconds, hours in enumerate((1, 2), 10):
+        told(store, seconds, f"device-hours={hours}")
+    told(store, 60, "device-hours=2", state="COMPLETED", ended=T0 + 60.0)
+    later = {"submitted": T0 + 200, "started": T0 + 210.0, "name": "another"}
+    for seconds, hours in enumerate((4, 5), 220):
+        told(store, seconds, f"device-hours={hours}", **later)
+
+    with store.reading() as connection:
+        jobs = sorted(jobs_of(connection, ["7"], T0 + 300.0), key=lambda job: job.started)
+    assert [[1.0, 2.0], [4.0, 5.0]] == [
+        [each.estimate.likely / HOUR for each in job.revisions[::-1]] for job in jobs
+    ]
