@@ -150,7 +150,7 @@ def _links(ordered: Sequence[Attempt]) -> list[list[Attempt]]:
     for attempt in ordered:
         linked = reversed(found[-1] if found else [])
         before = next((each for each in linked if each.job_id == attempt.job_id), None)
-        if found and (before is None or _continues(before.record, attempt.record)):
+        if found and (before is None or continues(before.record, attempt.record)):
             found[-1].append(attempt)
         else:
             found.append([attempt])
@@ -159,10 +159,10 @@ def _links(ordered: Sequence[Attempt]) -> list[list[Attempt]]:
 
 def _next(links: Sequence[Attempt], waiting: Record | None) -> Record | None:
     latest = links[-1].record
-    return waiting if waiting is not None and _continues(latest, waiting) else None
+    return waiting if waiting is not None and continues(latest, waiting) else None
 
 
-def _continues(before: Record | None, after: Record | None) -> bool:
+def continues(before: Record | None, after: Record | None) -> bool:
     """Whether a submission is the same job's next attempt, and not another job with a reused id."""
     if before is None or after is None:
         return False

@@ -9,9 +9,9 @@ from typing import Literal
 
 from gpuwatch.ledger import attempts, scopes
 from gpuwatch.ledger.attempts import Attempt, Chain
-from gpuwatch.ledger.comments import commented
+from gpuwatch.ledger.comments import NO_NODE, commented
 from gpuwatch.ledger.facts import Facts, Line
-from gpuwatch.ledger.ledger import JournalEntry, JournalId, RunEvent, merge_progress
+from gpuwatch.ledger.ledger import NOT_STARTED, JournalEntry, JournalId, RunEvent, merge_progress
 from gpuwatch.ledger.records import allocated_seconds, comments_of
 from gpuwatch.ledger.scopes import Life, Revision
 from gpuwatch.model import EMPTY, Estimate, Progress, Scope, Usage
@@ -283,13 +283,26 @@ class _Reader:
         for attempt in self._chain.attempts:
             key = attempt.cluster, attempt.job_id
             for journal, entry in self._facts.journal.get(key, ()):
-                if attempts.attempt_at(self._by_id[key], entry.started, entry.time) is attempt:
+                its = attempts.attempt_at(self._by_id[key], entry.started, entry.time) is attempt
+                if its and not (journal.node == NO_NODE and self._is_of_another(attempt, entry)):
                     comments.add((entry.channel, entry.text))
                     yield journal, entry
             for said in comments_of(attempt.record) if attempt.record is not None else ():
                 if attempt.record is not None and said not in comments:
                     comments.add(said)
                     yield commented(attempt.record, *said, float(attempt.record.key.submitted))
+
+    def _is_of_another(self, attempt: Attempt, entry: JournalEntry) -> bool:
+        """Whether it was said for another job, which was given the id later, and has not started."""
+        if entry.started != NOT_STARTED:
+            return False
+        records = self._facts.records.get((attempt.cluster, attempt.job_id), ())
+        return any(
+            record.facts.started is None
+            and attempt.last_seen < record.key.submitted <= entry.time
+            and not attempts.continues(attempt.record, record)
+            for record in records
+        )
 
     def _registered(self) -> tuple[RunEvent | None, RunEvent | None]:
         """The begin and the end of a `gpuwatch run`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import select
 from gpuwatch.ledger import tables
 from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.store import Store, open_store
+from gpuwatch.schedulers.base import Live
 from gpuwatch.web.pace import Pace
 from tests.ledger.batch import T0, pending, record, running
 from tests.web.asking import ask
@@ -274,3 +276,18 @@ def test_pace_grows_back() -> None:
     pace = Pace(2, 0.1, lambda: next(times))
 
     assert [True, True, False, True, False, True, True, False, False] == [pace.takes("ada") for _ in range(9)]
+
+
+def test_what_is_declared_for_a_job_that_waits_is_not_shown_to_whose_its_id_was(store: Store) -> None:
+    """By API or in comments, while it waits and where it never starts."""
+    waiting = pending("8", submitted=int(NOW) - 9, user="ada", name="secret", seen=NOW)
+    comments = [replace(waiting, live=Live(NOW + n, f"gpuwatch: device-hours={n}")) for n in (1, 2)]
+    before = get(store, "job:8", "bob").json()
+    with store.writing() as connection:
+        post_records(connection, [waiting])
+    assert 200 == post(store, f"{HOURS} for=job:8", "ada").status_code
+
+    for told in (*comments, pending("8", submitted=int(NOW) - 9, user="ada", state="CANCELLED", seen=NOW + 3)):
+        with store.writing() as connection:
+            post_records(connection, [told])
+        assert before == get(store, "job:8", "bob").json()
