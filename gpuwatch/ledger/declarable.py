@@ -9,10 +9,12 @@ from sqlalchemy import Connection, or_, select
 
 from gpuwatch.ledger import queries, scopes, tables
 from gpuwatch.ledger.audience import Owner, owner_of
+from gpuwatch.ledger.comments import commented
 from gpuwatch.ledger.facts import journal_where
 from gpuwatch.ledger.jobs import Job
 from gpuwatch.ledger.ledger import NOT_STARTED, JournalEntry, JournalId
 from gpuwatch.ledger.record_store import records_of
+from gpuwatch.ledger.records import comments_of
 from gpuwatch.ledger.scopes import Revision
 from gpuwatch.model import Scope
 from gpuwatch.schedulers.base import WAITING, Record
@@ -56,10 +58,15 @@ def _jobs(connection: Connection, name: str, cluster: str, now: float) -> tuple[
     jobs = queries.jobs_of(connection, ids, now, by_device=False)
     names = {name} if "@" in name else {name, *ids}
     known = [(job.last_seen, _of_job(job)) for job in jobs if names & _names_of(job)]
-    ran = {(job.cluster, each): job.last_seen for job in jobs for each in (job.job_id, *job.job_ids)}
+    ran = {
+        (job.cluster, each): (job.state == "waiting", job.last_seen)
+        for job in sorted(jobs, key=lambda job: job.last_seen)
+        for each in (job.job_id, *job.job_ids)
+    }
     for (its, job_id), records in records_of(connection, sorted(ids)).items():
         latest = records[-1]
-        if latest.facts.state in WAITING and latest.key.submitted > ran.get((its, job_id), 0.0):
+        is_its_next, last_seen = ran.get((its, job_id), (False, 0.0))
+        if latest.facts.state in WAITING and latest.key.submitted > last_seen and not is_its_next:
             known.append((float(latest.key.submitted), _waiting(connection, latest)))
     known.sort(key=lambda each: (each[1].cluster != cluster, -each[0]))
     return tuple(each for _, each in known)
@@ -87,9 +94,13 @@ def _waiting(connection: Connection, record: Record) -> Found:
     facts, key = record.facts, record.key
     scope, there = Scope("job", key.job_id), tables.journal.c
     named = or_(there.job_id == key.job_id, (there.scope_kind == "job") & (there.scope == key.job_id))
-    said = [each for each in journal_where(connection, named) if each[1].time >= key.submitted]
+    later = [each for each in journal_where(connection, named) if each[1].time >= key.submitted]
+    said = _here(later, key.cluster)
+    changed = {(entry.channel, entry.text) for _, entry in said}
+    # A comment that never changed is not in the journal.
+    said += [commented(record, *each, float(key.submitted)) for each in comments_of(record) if each not in changed]
     owner = Owner(key.cluster, facts.user or None, None, facts.account or None)
-    return Found(scope, key.cluster, (owner,), _revisions(_here(said, key.cluster)))
+    return Found(scope, key.cluster, (owner,), _revisions(said))
 
 
 def _campaign(connection: Connection, scope: Scope, cluster: str, now: float) -> Found:

@@ -291,3 +291,34 @@ def test_what_is_declared_for_a_job_that_waits_is_not_shown_to_whose_its_id_was(
         with store.writing() as connection:
             post_records(connection, [told])
         assert before == get(store, "job:8", "bob").json()
+
+
+def test_a_job_that_waits_shows_what_its_comment_declared(store: Store) -> None:
+    """Before it was declared for by hand, which counts."""
+    comment = Live(NOW - 5, "gpuwatch: device-hours=500")
+    with store.writing() as connection:
+        post_records(connection, [pending("41", submitted=int(NOW) - 9, live=comment, seen=NOW - 5)])
+
+    post(store, f"{HOURS} for=job:41", "ada")
+
+    assert [("api", True, False), ("comment", False, True)] == [
+        (each["channel"], each["in_force"], each["original"])
+        for each in get(store, "job:41", "ada").json()["declarations"]
+    ]
+
+
+def test_a_job_that_waits_to_run_again_shows_all_that_was_declared(store: Store) -> None:
+    """A requeue goes on with the job; what comes while it waits is not after its end."""
+    ran = {"submitted": int(NOW) - 900, "started": NOW - 800, "ended": NOW - 400, "state": "NODE_FAIL"}
+    with store.writing() as connection:
+        post_records(connection, [record("42", **ran)])
+    post(store, "device-hours=500 for=job:42", "ada", now=NOW - 600)
+    with store.writing() as connection:
+        post_records(connection, [pending("42", submitted=int(NOW) - 395, restarts=1, seen=NOW)])
+
+    post(store, f"{HOURS} for=job:42", "ada")
+
+    assert [(640 * 3600.0, True, False), (500 * 3600.0, False, False)] == [
+        (each["likely"], each["in_force"], each["after_end"])
+        for each in get(store, "job:42", "ada").json()["declarations"]
+    ]
