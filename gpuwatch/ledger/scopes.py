@@ -181,7 +181,7 @@ def campaign_of(entries: Collection[tuple[JournalId, JournalEntry]]) -> str | No
     said = [
         ((channel_rank(entry.channel), entry.time, key), read.campaign)
         for key, entry in entries
-        if (read := _membership(entry)) is not None and read.campaign is not None
+        if (read := _membership(entry, "campaign=")) is not None and read.campaign is not None
     ]
     return max(said)[1] if said else None
 
@@ -191,11 +191,12 @@ def tags_of(entries: Collection[tuple[JournalId, JournalEntry]]) -> dict[str, st
     said = sorted(
         ((channel_rank(entry.channel), entry.time, key), read.tags)
         for key, entry in entries
-        if (read := _membership(entry)) is not None and read.tags
+        if (read := _membership(entry, "tag=")) is not None and read.tags
     )
     return {key: value for _, tags in said for key, value in tags}
 
 
-def _membership(entry: JournalEntry) -> declaration.Declaration | None:
-    read = parsed(entry.text)
+def _membership(entry: JournalEntry, word: str) -> declaration.Declaration | None:
+    """What it says of its own job; texts without the word are not read, as there may be tens of thousands."""
+    read = parsed(entry.text) if word in entry.text else None
     return read if read is not None and read.scope in (None, Scope("job", entry.job_id or "")) else None
