@@ -12,6 +12,8 @@ from gpuwatch.ledger.sql import inserting
 
 KEPT = 10_000
 """So many of a cluster's are kept, the newest."""
+OF_ONE = 1_000
+"""So many of one person are kept, so that nobody can push those of all others out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Refusal:
     reason: str
 
 
-def keep(connection: Connection, refusal: Refusal, kept: int = KEPT) -> None:
+def keep(connection: Connection, refusal: Refusal, kept: int = KEPT, of_one: int = OF_ONE) -> None:
     """Keep a refusal in the caller's transaction; what is long is cut, and the oldest ones go."""
     there = tables.refusals.c
     mine = there.cluster == refusal.cluster
@@ -40,6 +42,9 @@ def keep(connection: Connection, refusal: Refusal, kept: int = KEPT) -> None:
             inserting(connection, tables.refusals).values(row).on_conflict_do_nothing()
         ).rowcount:
             break
+    his = mine & (there.who == refusal.who)
+    too_old = connection.scalar(select(there.id).where(his).order_by(there.id.desc()).offset(of_one).limit(1))
+    connection.execute(delete(tables.refusals).where(his, there.id <= (too_old or 0)))
     connection.execute(delete(tables.refusals).where(mine, there.id <= number - kept))
 
 

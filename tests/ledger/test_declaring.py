@@ -87,6 +87,17 @@ def test_the_newest_refusals_are_kept(store: Store) -> None:
     assert all(len(each.text) <= 1000 and each.text.isprintable() for each in found)
 
 
+def test_who_is_refused_often_pushes_out_his_own_refusals(store: Store) -> None:
+    """Those of others stay."""
+    with store.writing() as connection:
+        for number, who in enumerate(("ada", "eve", "eve", "eve", "bob", "eve")):
+            refusals.keep(connection, refusal(str(number), who=who), of_one=2)
+
+    with store.reading() as connection:
+        found = refusals.refusals(connection, "default", 10)
+    assert [("5", "eve"), ("4", "bob"), ("3", "eve"), ("0", "ada")] == [(each.text, each.who) for each in found]
+
+
 def test_what_is_declared_from_outside_says_for_what(store: Store) -> None:
     """Membership and tags are the job's own word."""
     with store.reading() as connection:
