@@ -12,10 +12,12 @@ from sqlalchemy import Connection
 from gpuwatch import declaration
 from gpuwatch.declaration import Declaration
 from gpuwatch.errors import DeclarationError, Forbidden
-from gpuwatch.ledger.audience import Audience
+from gpuwatch.ledger import queries
+from gpuwatch.ledger.audience import Audience, Owner
 from gpuwatch.ledger.declarable import Found, found, only
 from gpuwatch.ledger.ledger import JournalEntry
 from gpuwatch.ledger.scopes import Revision, declarer_of, estimates_of
+from gpuwatch.ledger.writing import post_declaration
 from gpuwatch.model import Scope
 
 CHANNEL = "api"
@@ -55,8 +57,16 @@ def may_declare(who: Declarer, what: Found) -> bool:
         return True
     if what.scope.kind != "campaign":
         return bool(what.owners) and all(map(who.own.admits, what.owners))
-    is_new = not what.owners and what.first is None
-    return is_new or any(map(who.own.admits, what.owners)) or (what.first is not None and who.own.owns(what.first))
+    return (
+        _begins(what)
+        or any(map(who.own.admits, what.owners))
+        or (what.first is not None and who.own.owns(what.first))
+    )
+
+
+def _begins(what: Found) -> bool:
+    """Whether it is a campaign that nobody has spoken for."""
+    return what.scope.kind == "campaign" and not what.owners and what.first is None
 
 
 def readable(who: Declarer, what: Found) -> Found | None:
@@ -90,7 +100,7 @@ class Admitted:
 
 
 def admitted(connection: Connection, who: Declarer, text: str, now: float) -> Admitted | None:
-    """What he declares, as it is to be kept by `writing.post_declaration`; None where there is no such job.
+    """What he declares, as `keep` is to keep it; None where there is no such job.
 
     Raises `DeclarationError` for what cannot be declared so, `Forbidden` for what he may not.
     """
@@ -104,6 +114,21 @@ def admitted(connection: Connection, who: Declarer, text: str, now: float) -> Ad
     if who.readable.everything and not candidates:
         return None
     raise Forbidden(_refusal(who, scope, candidates))
+
+
+def keep(connection: Connection, who: Declarer, admitted: Admitted) -> None:
+    """Keep what he declares, in the caller's transaction.
+
+    Raises `Forbidden` where somebody else has come first to a campaign that was new when it was read.
+    """
+    what = admitted.what
+    post_declaration(connection, what.cluster, admitted.entry)
+    if who.is_admin or not _begins(what):
+        return
+    # Looked for after the writing: of two that write at once the second waits for the number of the first.
+    said = queries.said_for(connection, "campaign", [what.scope.name]).get(what.scope.name, [])
+    if not all(who.own.owns(Owner(key.cluster, entry.who, entry.uid)) for key, entry in said):
+        raise Forbidden(_refusal(who, what.scope, ()))
 
 
 def stored(connection: Connection, admitted: Admitted, now: float) -> Found:

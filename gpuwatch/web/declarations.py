@@ -12,7 +12,6 @@ from gpuwatch.ledger.deadline import limited
 from gpuwatch.ledger.declarable import Found
 from gpuwatch.ledger.declaring import Declarer
 from gpuwatch.ledger.refusals import Refusal
-from gpuwatch.ledger.writing import post_declaration
 from gpuwatch.web.api_documents import Document, revision_document
 from gpuwatch.web.operations import Question, Request
 from gpuwatch.web.roles import Viewer
@@ -69,14 +68,14 @@ def declare(request: Request) -> Document | None:
     try:
         with store.reading() as connection, limited(connection, READ_SECONDS):
             admitted = declaring.admitted(connection, who, text, now)
+        if admitted is None:
+            return None
+        # Apart from the reading before it, so that whoever else writes waits for next to nothing.
+        with store.writing(fenced=False) as connection, limited(connection, WRITE_SECONDS):
+            declaring.keep(connection, who, admitted)
     except Forbidden as exc:
         _keep(request, text, str(exc))
         raise
-    if admitted is None:
-        return None
-    # Apart from the reading before it, so that whoever else writes waits for next to nothing.
-    with store.writing(fenced=False) as connection, limited(connection, WRITE_SECONDS):
-        post_declaration(connection, admitted.what.cluster, admitted.entry)
     with store.reading() as connection, limited(connection, READ_SECONDS):
         return scope_document(declaring.stored(connection, admitted, now))
 

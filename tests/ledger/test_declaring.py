@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 from gpuwatch.errors import DeclarationError, Forbidden, Unavailable
 from gpuwatch.ledger import refusals, tables
 from gpuwatch.ledger.audience import EVERYTHING, Audience
-from gpuwatch.ledger.declaring import Declarer, admitted, declared_for, stored
+from gpuwatch.ledger.declaring import Declarer, admitted, declared_for, keep, stored
 from gpuwatch.ledger.ledger import NOT_STARTED, JournalEntry
 from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.refusals import Refusal
@@ -32,10 +32,10 @@ def refusal(text: str = "device-hours=1 for=job:7", cluster: str = "default", wh
     return Refusal(cluster, NOW, who, 1004, "socket", text, "is not yours")
 
 
-def somebody(name: str = "eve", *, staff: bool = False) -> Declarer:
+def somebody(name: str = "eve", uid: int = 1004, *, staff: bool = False) -> Declarer:
     """A user of no account."""
-    own = Audience(False, "default", name, 1004)
-    return Declarer(name, 1004, "socket", own, EVERYTHING if staff else own, staff)
+    own = Audience(False, "default", name, uid)
+    return Declarer(name, uid, "socket", own, EVERYTHING if staff else own, staff)
 
 
 def test_each_declaration_has_a_number_of_its_own(store: Store) -> None:
@@ -157,3 +157,28 @@ def test_a_name_is_one_person_on_one_cluster_only(store: Store) -> None:
         with pytest.raises(Forbidden):
             admitted(connection, somebody("ada"), "wall=1h for=campaign:llama", NOW)
         assert None is not declared_for(connection, somebody(staff=True), Scope("campaign", "llama"), NOW)
+
+
+def test_of_two_who_begin_a_campaign_at_once_one_is_first(store: Store) -> None:
+    """The other is refused, and nothing of his is kept."""
+    both = (somebody("ada", 1000), somebody("eve"))
+    with store.reading() as connection:
+        may = [admitted(connection, who, "wall=1h for=campaign:new", NOW) for who in both]
+
+    def begin(number: int) -> bool:
+        found = may[number]
+        assert found is not None
+        try:
+            with store.writing() as connection:
+                keep(connection, both[number], found)
+        except Forbidden:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as several:
+        kept = list(several.map(begin, range(2)))
+
+    assert 1 == kept.count(True)
+    with store.reading() as connection:
+        (first,) = connection.scalars(select(tables.journal.c.who))
+    assert both[kept.index(True)].name == first
