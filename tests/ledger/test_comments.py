@@ -152,7 +152,7 @@ def test_of_a_job_id_that_came_back_each_job_keeps_its_comments(store: Store) ->
     for seconds, hours in enumerate((1, 2), 10):
         told(store, seconds, f"device-hours={hours}")
     told(store, 60, "device-hours=2", state="COMPLETED", ended=T0 + 60.0)
-    later = {"submitted": T0 + 200, "started": T0 + 210.0, "name": "another"}
+    later: dict[str, Any] = {"submitted": T0 + 200, "started": T0 + 210.0, "name": "another"}
     for seconds, hours in enumerate((4, 5), 220):
         told(store, seconds, f"device-hours={hours}", **later)
 
