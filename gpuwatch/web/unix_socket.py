@@ -26,6 +26,7 @@ class UnixSocket:
                 self._path.parent.chmod(0o755)  # whatever the umask: everybody must get at the socket
             service.remove_stale_socket(self._path, "process")
             made.bind(str(self._path))
+            made.listen()  # at once: who connects before it is served waits, and nobody takes it for a stale one
             self._path.chmod(0o666)
             self._made = _identity(self._path)
         except OSError as exc:

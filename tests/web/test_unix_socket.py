@@ -82,3 +82,13 @@ def test_a_path_that_cannot_be_had_is_said(tmp_path: Path) -> None:
     port = int(server.url.rpartition(":")[2])
     with socket.socket() as probe:
         assert 0 != probe.connect_ex(("127.0.0.1", port))
+
+
+def test_who_connects_before_it_is_served_waits(tmp_path: Path) -> None:
+    """From the moment that the file is there nobody is refused, nor takes it for one that was left behind."""
+    path = tmp_path / "api.sock"
+
+    with UnixSocket(path).bind(), socket.socket(socket.AF_UNIX) as early:
+        assert 0 == early.connect_ex(str(path))
+        with pytest.raises(Locked):
+            UnixSocket(path).bind()
