@@ -309,7 +309,12 @@ def test_a_job_that_waits_shows_what_its_comment_declared(store: Store) -> None:
 
 def test_a_job_that_waits_to_run_again_shows_all_that_was_declared(store: Store) -> None:
     """A requeue goes on with the job; what comes while it waits is not after its end."""
-    ran: dict[str, Any] = {"submitted": int(NOW) - 900, "started": NOW - 800, "ended": NOW - 400, "state": "NODE_FAIL"}
+    ran: dict[str, Any] = {
+        "submitted": int(NOW) - 900,
+        "started": NOW - 800,
+        "ended": NOW - 400,
+        "state": "NODE_FAIL",
+    }
     with store.writing() as connection:
         post_records(connection, [record("42", **ran)])
     post(store, "device-hours=500 for=job:42", "ada", now=NOW - 600)
