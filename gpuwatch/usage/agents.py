@@ -15,6 +15,7 @@ from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
 from gpuwatch.model import EMPTY, Probe, Site
 from gpuwatch.usage.base import Asking, Delivery, Failure, Mark
+from gpuwatch.usage.clocks import MOST_SKEW_SECONDS, skew_text
 from gpuwatch.usage.http import Access, Client, ServerUrl, UserName, json_of
 
 SCHEMA = 1
@@ -23,8 +24,6 @@ MOST_VALUES = 750_000
 """So many values an agent's answer may have; of 5,000 rows it has half as many, and there are 16 at once."""
 MAX_ANSWERS = 1000
 """How many answers one agent may give in a pass (`more`); what is left comes with the next pass."""
-MOST_SKEW_SECONDS = 60.0
-"""By more, a job's start on its node and in the batch system do not fit together any more."""
 _MOST_SEQ = 2**63 - 1
 
 Answer = Delivery | Failure
@@ -103,9 +102,7 @@ class AgentsUsage:
             return Probe(url, False, str(exc))
         ahead = document["now"] - now
         if abs(ahead) > MOST_SKEW_SECONDS:
-            return Probe(
-                url, False, f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours"
-            )
+            return Probe(url, False, skew_text(ahead))
         return Probe(
             url, True, f"node {hygiene.log(document['node'])}, cluster {hygiene.log(document['cluster'])}"
         )

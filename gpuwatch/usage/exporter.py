@@ -21,6 +21,7 @@ from gpuwatch.errors import Unavailable
 from gpuwatch.meter.documents import row_facts
 from gpuwatch.model import DeviceUsage, JobRow, Probe, Site
 from gpuwatch.usage.base import Allocated, Asking, Delivery, Failure, Mark, Reached
+from gpuwatch.usage.clocks import in_future, skew_text
 from gpuwatch.usage.exporter_boards import (
     MOST_GAP_SECONDS,
     Board,
@@ -117,8 +118,8 @@ class ExporterUsage:
         self._client.renew()
         mark = asking.marks.get(ORIGIN)
         its = self._settings
-        if mark is not None and mark.seq > asking.now + MOST_SKEW_SECONDS:
-            yield Failure(ORIGIN, f"was read up to {mark.seq - asking.now:.0f} s after now; a clock was wrong")
+        if mark is not None and (wrong := in_future(mark.seq, asking.now, MOST_SKEW_SECONDS)):
+            yield Failure(ORIGIN, wrong)
             return
         due = windows(
             None if mark is None else mark.seq, asking.now, its.lag_seconds, its.window_seconds, its.first_seconds,
@@ -158,11 +159,10 @@ class ExporterUsage:
             found = self._api.vector(self._selector(names), now)
         except Unavailable as exc:
             return [Probe(self._settings.url, False, str(exc))]
-        ahead = 0.0 if date is None else date - now
-        skewed = abs(ahead) > MOST_SKEW_SECONDS
-        clock = f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours"
+        agrees = date is None or abs(date - now) <= MOST_SKEW_SECONDS
+        told = "answers" if date is None or agrees else skew_text(date - now)
         return [
-            Probe(self._settings.url, not skewed, clock if skewed else "answers"),
+            Probe(self._settings.url, agrees, told),
             _found((sample.labels for sample in found), self._settings.node_label),
         ]
 

@@ -14,6 +14,7 @@ from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
 from gpuwatch.model import EMPTY, Probe, Site
 from gpuwatch.usage.base import Asking, Delivery, Failure, Mark, Reached
+from gpuwatch.usage.clocks import MOST_SKEW_SECONDS, in_future, skew_text
 from gpuwatch.usage.http import Client, Refused, ServerSettings, ServerUrl
 from gpuwatch.usage.influxdb_api import Database
 from gpuwatch.usage.influxql_points import (
@@ -48,7 +49,6 @@ JOBS_AT_ONCE = 250
 """So many jobs are asked for in one query."""
 MOST_NODES = 16
 """A span that more nodes wrote late is read again for all of them."""
-MOST_SKEW_SECONDS = 60.0
 SEEN_SECONDS = 300.0
 
 _NOTHING = Span(0.0, 1.0)
@@ -104,8 +104,8 @@ class InfluxqlUsage:
         self._client.renew()
         settings, mark = self._settings, asking.marks.get(self._origin)
         until = float(mark.seq) if mark is not None and mark.epoch == EPOCH else None
-        if until is not None and until > asking.now + MOST_SKEW_SECONDS:
-            yield Failure(self._origin, f"was read up to {until - asking.now:.0f} s after now; a clock was wrong")
+        if until is not None and (wrong := in_future(until, asking.now)):
+            yield Failure(self._origin, wrong)
             return
         reading: _Pass | None = None
         for window in windows(
@@ -159,10 +159,7 @@ class InfluxqlUsage:
         if date is None:
             return ()
         ahead = date - now
-        if abs(ahead) <= MOST_SKEW_SECONDS:
-            return (Probe(f"clock of {self._settings.url}", True, "agrees with ours"),)
-        behind = "ahead of" if ahead > 0 else "behind"
-        return (Probe(f"clock of {self._settings.url}", False, f"is {abs(ahead):.0f} s {behind} ours"),)
+        return (Probe(f"clock of {self._settings.url}", abs(ahead) <= MOST_SKEW_SECONDS, skew_text(ahead)),)
 
 
 class _Pass:

@@ -16,6 +16,7 @@ from gpuwatch.errors import Unavailable
 from gpuwatch.model import EMPTY, Probe, Site
 from gpuwatch.usage import promql_absent as absent
 from gpuwatch.usage.base import Asking, Delivery, Failure, Mark, Reached
+from gpuwatch.usage.clocks import MOST_SKEW_SECONDS, in_future, skew_text
 from gpuwatch.usage.http import Client, ServerSettings, ServerUrl
 from gpuwatch.usage.prometheus_api import QueryApi, less_may_do
 from gpuwatch.usage.promql_questions import Questions, matchers
@@ -30,9 +31,6 @@ MOST_WINDOWS = 48
 
 LEAST_SECONDS = 60.0
 """Windows that are too much for the server are halved down to this."""
-
-MOST_SKEW_SECONDS = 60.0
-"""By more, what is read ends in the future, or long ago."""
 
 MOST_LATE_WINDOWS = 1000
 """So many are read again where an agent was not heard for a week."""
@@ -81,8 +79,8 @@ class PromqlUsage:
         """Every window since the last one taken, in order; one that cannot be read whole is asked for again."""
         self._client.renew()
         _, until, state = asking.marks.get(self._origin, _NEVER)
-        if until is not None and until > asking.now + MOST_SKEW_SECONDS:
-            yield Failure(self._origin, f"was read up to {until - asking.now:.0f} s after now; a clock was wrong")
+        if until is not None and (wrong := in_future(until, asking.now)):
+            yield Failure(self._origin, wrong)
             return
         missing = absent.read(state)
         overlap = round(self._settings.overlap_seconds)
@@ -124,8 +122,7 @@ class PromqlUsage:
         if date is None:
             return
         ahead = date - now
-        detail = f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours"
-        yield Probe(f"{self._origin} clock", abs(ahead) <= MOST_SKEW_SECONDS, detail)
+        yield Probe(f"{self._origin} clock", abs(ahead) <= MOST_SKEW_SECONDS, skew_text(ahead))
 
     def _seen(self, agents: Agents) -> Probe:
         nodes = {agent.node for agent in agents.by_node.values()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,7 +37,7 @@ bind-address = "127.0.0.1:{rpc}"
 """
 
 
-class Server:
+class Server(ABC):
     """A server on a free loopback port, with its files in `folder`; it can be stopped and started again."""
 
     name = "server"
@@ -50,9 +51,9 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
+    @abstractmethod
     def arguments(self) -> list[str]:
         """What the program is started with."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Start the server and wait until it answers."""

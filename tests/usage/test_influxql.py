@@ -380,13 +380,17 @@ def test_check_counts_the_nodes_that_wrote_of_late() -> None:
 
     assert [
         Probe(f"read {ORIGIN}", True, "nodes of cluster default that wrote in the last 5 minutes: 2"),
-        Probe("clock of http://influx:8086", True, "agrees with ours"),
+        Probe("clock of http://influx:8086", True, "its clock agrees with ours"),
     ] == list(source(influx).check(T0))
 
 
 @pytest.mark.parametrize(
     ("date", "told"),
-    [(T0 + 61.0, [(False, "is 61 s ahead of ours")]), (T0 - 90.0, [(False, "is 90 s behind ours")]), (None, [])],
+    [
+        (T0 + 61.0, [(False, "its clock is 61 s ahead of ours")]),
+        (T0 - 90.0, [(False, "its clock is 90 s behind ours")]),
+        (None, []),
+    ],
 )
 def test_check_compares_clocks(date: float | None, told: Sequence[tuple[bool, str]]) -> None:
     """Where the server says its time."""
