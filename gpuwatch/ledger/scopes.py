@@ -26,6 +26,9 @@ CHANNEL_RANKS: Mapping[str, int] = {
 PROVEN = ("api", "cli")
 """The ways by which who declares was proven, and asked for the right to; the time is accounting's own."""
 
+WHOLE_SECOND = 1.0
+"""Batch systems cut the fraction off the time at which a job ended: it ran until some time in that second."""
+
 EARLY_SHARE = 0.1
 """What was declared in this first part of a run is what it is judged by."""
 
@@ -150,7 +153,7 @@ def _is_after_end(estimate: Estimate, life: Life | None) -> bool:
     """A process of a job that declares ran, whatever the clocks of its node and the batch system say."""
     if life is None or life.ended is None or life.resumes:
         return False
-    return estimate.declared_at > life.ended + (0.0 if estimate.channel in PROVEN else TOLERANCE_SECONDS)
+    return estimate.declared_at > life.ended + (WHOLE_SECOND if estimate.channel in PROVEN else TOLERANCE_SECONDS)
 
 
 def _originals(newest_first: Sequence[tuple[JournalId, Estimate]], life: Life | None) -> dict[str, Estimate]:

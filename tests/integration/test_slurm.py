@@ -27,6 +27,7 @@ from sqlalchemy import Connection, select
 from gpuwatch.accounting.views import views_since
 from gpuwatch.ledger import tables
 from gpuwatch.ledger.record_store import records_of
+from gpuwatch.ledger.scopes import WHOLE_SECOND
 from gpuwatch.ledger.store import open_to_read
 from gpuwatch.schedulers.base import Record
 from gpuwatch.web.api_documents import job_document
@@ -426,6 +427,11 @@ def test_comments_that_change_while_a_job_runs_are_revisions(cluster: Cluster) -
     ])  # fmt: skip
     slurm.says("scancel", job)
     cluster.settled(job)
+    (ended,) = {record.facts.ended for record in cluster.records(job)[job]}
+    assert ended is not None
+    wait_until(
+        lambda: time.time() > ended + WHOLE_SECOND, SECONDS_TO_SETTLE, "the second in which it ended is over"
+    )
 
     assert (
         0 == gpuwatch("declare", "--api", cluster.api, "--for", f"job:{job}", "--device-hours", "0.01").returncode

@@ -140,14 +140,15 @@ def test_the_first_declaration_is_original_if_it_came_early(
     ("declared_at", "channel", "late"),
     [
         (1000.0, "api", False),
-        (1000.1, "api", True),
+        (1000.9, "api", False),
+        (1001.1, "api", True),
         (1059.0, "socket", False),
         (1061.0, "socket", True),
         (1061.0, "comment", True),
     ],
 )
 def test_what_is_declared_after_the_end_never_counts(declared_at: float, channel: str, late: bool) -> None:
-    """Whatever its rank; clocks of nodes may differ by a minute, accounting's own is taken as it is."""
+    """Whatever its rank; a node's clock may be a minute off, and of the end the whole second counts."""
     before, after = estimate(1.0, 5.0, "file"), estimate(2.0, declared_at, channel)
 
     last, first = scopes.revisions([(key(1), before), (key(2), after)], Life(0.0, 1000.0))
