@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Connection, select, true
 
 from gpuwatch.ledger import tables
+from gpuwatch.ledger.budget_forecasts import Remaining, RemainingOf, remaining
 from gpuwatch.ledger.record_store import grants_where, records_where
 from gpuwatch.ledger.records import devices_of, held_until
 from gpuwatch.schedulers.base import RUNNING, WAITING, Grant, Record
@@ -72,13 +73,29 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What `jobs` that run are forecast to use yet, seconds: the median and the ends of an 80 % interval.
+
+    `p_over` is the probability that it is more than is left once waiting jobs have used all they may; None where
+    no limit is known.
+    """
+
+    low_seconds: float
+    seconds: float
+    high_seconds: float
+    jobs: int
+    p_over: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """One account and one resource at the time `now`; amounts are seconds of the resource.
 
     `grant` is the limit in force, `words` what is said to be used, the word of who granted first.
     `recorded_seconds` is what the records in the grant's period add up to, `recorded_since` when the first of
     them began, `unknown_jobs` how many are not in it, as nobody told their share. `within` is the nearest account
-    above that has a limit.
+    above that has a limit. `remaining` is what each running job will use yet that is forecast, and `expected` what
+    that comes to, where somebody reckoned it.
     """
 
     cluster: str
@@ -97,6 +114,8 @@ class Budget:
     accounts: tuple[str, ...] = ()
     coordinators: tuple[str, ...] = ()
     users: tuple[UserPart, ...] = ()
+    remaining: tuple[Remaining, ...] = ()
+    expected: Expected | None = None
 
     @property
     def reported(self) -> Grant | None:
@@ -159,6 +178,8 @@ class _Tally:
     unknown: int = 0
     running: float = 0.0
     waiting: float = 0.0
+    forecasts: RemainingOf = field(default_factory=dict)
+    remaining: list[Remaining] = field(default_factory=list)
     jobs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     users: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -189,12 +210,21 @@ class _Tally:
         waits = facts.state in WAITING
         number = facts.tasks if waits else 1
         self.jobs["waiting" if waits else "running"] += number
+        if not waits:
+            self._expect(record, rate)
         if facts.limit_seconds is None:
             self.jobs["unlimited"] += number
         elif waits:
             self.waiting += rate * facts.limit_seconds * number
         elif until is not None and facts.started is not None:
             self.running += rate * overlap(until, facts.started + facts.limit_seconds, self.begins, self.ends)
+
+    def _expect(self, record: Record, rate: float) -> None:
+        """What it will use yet before the period ends; CPUs and billing units go on with its devices."""
+        found, devices = self.forecasts.get((record.key.cluster, record.key.job_id)), devices_of(record)
+        if found is not None and devices:
+            most = rate * max(0.0, self.ends - self.now)
+            self.remaining.append(tuple(min(most, each * rate / devices) for each in found))
 
     def words(self) -> tuple[Word, ...]:
         return tuple(map(Word, self.told, self.in_told))
@@ -281,7 +311,10 @@ def budgets(
     for grant in grants_where(connection, tables.grants.c.resource == resource):
         grants[grant.cluster, grant.account][grant.user].append(grant)
     limits = {each: grant_in_force(users[""], now) for each, users in grants.items() if "" in users}
-    tallies = {each: _tally(limits.get(each), grants[each].get("", ()), resource, now) for each in wanted}
+    forecasts = remaining(connection, now)
+    tallies = {
+        each: _tally(limits.get(each), grants[each].get("", ()), resource, now, forecasts) for each in wanted
+    }
     for record in records_where(connection, _records_of(accounts, wanted)):
         account = (record.key.cluster, record.facts.account)
         for each in (account, *accounts.above(account)):
@@ -292,13 +325,16 @@ def budgets(
         yield _budget(each, resource, limits.get(each), grants[each], tally, accounts, within)
 
 
-def _tally(grant: Grant | None, grants: Iterable[Grant], resource: str, now: float) -> _Tally:
+def _tally(
+    grant: Grant | None, grants: Iterable[Grant], resource: str, now: float, forecasts: RemainingOf
+) -> _Tally:
     told = _told(grants, grant)
     begins = grant.starts if grant else None
     ends = grant.ends if grant else None
     rate_of = _RATES.get(resource, lambda _record: None)
     return _Tally(
-        rate_of, now, begins or 0.0, float("inf") if ends is None else ends, told, [0.0] * len(told)
+        rate_of, now, begins or 0.0, float("inf") if ends is None else ends, told, [0.0] * len(told),
+        forecasts=forecasts,
     )  # fmt: skip
 
 
@@ -324,7 +360,7 @@ def _budget(
         *account, resource, tally.now, grant, tally.words(), tally.recorded, tally.since, tally.unknown,
         tally.committed(), tally.week / PACE_SECONDS, accounts.parent(account), within,
         tuple(name for _, name in accounts.below(account)), tuple(coordinators),
-        tuple(_users(grants, tally)),
+        tuple(_users(grants, tally)), tuple(tally.remaining),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gpuwatch.ledger.budgets import AccountId, Accounts, Budget
+from gpuwatch.ledger.budgets import AccountId, Accounts, Budget, Expected
 
 Groups = Mapping[str, Collection[str]]
 """Groups by name, with what belongs to each: `CLUSTER/ACCOUNT` or `CLUSTER/NAMESPACE`; `*` is every cluster."""
@@ -33,6 +33,7 @@ class GroupBudget:
     resource: str
     now: float
     budgets: Sequence[Budget]
+    expected: Expected | None = None
 
     @property
     def granted(self) -> float | None:

@@ -117,8 +117,7 @@ def thin(connection: Connection, cluster: str, now: float, limit_bytes: float = 
     Nothing is older than the latest point makes it: a clock that jumps ahead drops nothing.
     """
     there = tables.history.c
-    latest = select(there.minute).where(there.cluster == cluster).order_by(there.minute.desc()).limit(1)
-    minute = min(int(now // 60), connection.scalar(latest) or 0)
+    minute = int(min(now, latest_seen(connection, cluster)) // 60)
     fine, coarse = minute - FINE_DAYS * _DAY_MINUTES, minute - COARSE_DAYS * _DAY_MINUTES
     dropped = connection.execute(
         delete(tables.history).where(there.cluster == cluster, there.minute < coarse)
@@ -132,6 +131,13 @@ def thin(connection: Connection, cluster: str, now: float, limit_bytes: float = 
         )
     ).rowcount
     return dropped + _drop_above(connection, limit_bytes)
+
+
+def latest_seen(connection: Connection, cluster: str) -> float:
+    """The minute of a cluster's latest point, Unix seconds by the clocks of its nodes; 0 where there is none."""
+    there = tables.history.c
+    latest = select(there.minute).where(there.cluster == cluster).order_by(there.minute.desc()).limit(1)
+    return 60.0 * (connection.scalar(latest) or 0)
 
 
 def _later_in_its_ten() -> Any:

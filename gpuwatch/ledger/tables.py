@@ -10,7 +10,7 @@ from gpuwatch.ledger.measures import MEASURES, NEEDED
 from gpuwatch.ledger.sql import TEXT, WHOLE, WORDS
 from gpuwatch.model import STATES
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 metadata = MetaData()
 
@@ -119,6 +119,8 @@ runs = _table(
     Column("uid", WHOLE),
     Column("exit_code", WHOLE),
 )
+Index("runs_time", runs.c.time)
+Index("runs_uid", runs.c.uid)
 
 nodes = _table(
     "nodes",
@@ -179,6 +181,9 @@ records = _table(
 Index("records_ended", records.c.ended)
 Index("records_started", records.c.started)
 Index("records_user", records.c.user, records.c.started)
+_OVER = records.c.ended.is_not(None)
+# What a user's jobs came to is read by when they ended; what runs is not in it, so that running moves nothing.
+Index("records_user_ended", records.c.user, records.c.ended, sqlite_where=_OVER, postgresql_where=_OVER)
 Index("records_whole", records.c.whole)
 Index("records_account", records.c.account)
 Index("records_campaign", records.c.campaign)
@@ -357,4 +362,4 @@ restatements = _table(
 )
 
 # Whoever makes all tables must make these too; they are in a file of their own, and need the metadata.
-from gpuwatch.ledger import campaign_tables  # noqa: E402, F401
+from gpuwatch.ledger import campaign_tables, forecast_tables  # noqa: E402, F401

@@ -6,6 +6,7 @@ key mean unknown, and unknown is absent in every output; 0 is a reading.
 
 from __future__ import annotations
 
+from gpuwatch.model.burnups import BurnUp, BurnUpPoint, grown
 from gpuwatch.model.devices import Device, Process, Reading, Site
 from gpuwatch.model.estimates import Alert, Declared, Estimate, Expectation, Forecast, Progress, Scope
 from gpuwatch.model.host import HostReading, merge_host
@@ -48,6 +49,8 @@ __all__ = [
     "AgentHealth",
     "Alert",
     "Allocation",
+    "BurnUp",
+    "BurnUpPoint",
     "Declared",
     "Device",
     "DeviceUsage",
@@ -73,6 +76,7 @@ __all__ = [
     "SourceHealth",
     "Usage",
     "count_series",
+    "grown",
     "merge_host",
     "metric",
     "metrics_of",

@@ -96,7 +96,11 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Where a scope will end: `quantiles` maps 0 < q < 1 to amounts in base units; `basis` says why, in words."""
+    """Where a scope will end: `quantiles` maps 0 < q < 1 to amounts in base units; `basis` says why, in words.
+
+    `against` says what it is compared with: what is `declared`, or what is `expected` of its like (`reference`);
+    `p_over` is the probability that it comes to more than that by more than the site's tolerance.
+    """
 
     scope: Scope
     quantity: str
@@ -107,13 +111,26 @@ class Forecast:
     time: float
     p_over: float | None = None
     crosses_at: float | None = None
+    """When it will have used what is declared, Unix seconds: the median; None where it most likely never will."""
+    crosses_between: tuple[float, float | None] | None = None
+    """The 80 % interval of that; its end is None where it may never be. None: hardly ever, or not known."""
+    against: Literal["", "declared", "expected"] = ""
+    reference: float | None = None
+    p_limit: float | None = None
+    """The probability that its time limit ends it before it is done; None: it has none, or nothing is known."""
+    stage: str = ""
+    """How much of the reference is used, as calibration divides it (`forecast.trials`)."""
+    record: str = ""
+    """How often such forecasts were right at this site, in words."""
+    n: int = 0
+    """Of how many runs the weightiest class of runs is that it is based on; 0: on none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """What a scope that declares nothing may come to, by what `n` others came to; `basis` says which, in words.
 
-    It is nobody's declaration: it is shown, and nothing is held against it. `quantiles` maps 0 < q < 1 to amounts
+    It is nobody's declaration: it is shown, and no alert is held against it. `quantiles` maps 0 < q < 1 to amounts
     in base units; one that is missing is not known.
     """
 

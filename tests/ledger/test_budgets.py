@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpuwatch.ledger.budget_forecasts import FRESH_SECONDS
 from gpuwatch.ledger.budgets import (
     Accounts,
     Budget,
@@ -26,6 +27,7 @@ from gpuwatch.ledger.record_store import post_grants, post_records
 from gpuwatch.ledger.store import Store
 from gpuwatch.schedulers.base import Grant, Record
 from tests.ledger.batch import HOUR, T0, pending, record, running
+from tests.ledger.foretold import post_forecast
 
 DAY = 86_400.0
 NOW = T0 + HOUR / 2
@@ -218,3 +220,30 @@ def test_parts_of_time_add_up(begins: float, length: float, cuts: list[float]) -
     assert math.isclose(
         overlap(begins, begins + length, edges[0], edges[-1]), math.fsum(pieces), rel_tol=1e-6, abs_tol=1e-3
     )
+
+
+def test_what_running_jobs_will_use_yet_is_what_is_forecast_of_them(store: Store) -> None:
+    """Less what they had used; nothing of what waits, was forecast long ago, or is not known."""
+    with store.writing() as connection:
+        post_forecast(connection, "1", HOUR, (1, 2, 3, 4, 5, 6, 7), NOW - 60)
+        post_forecast(connection, "2@1700000000", HOUR, (2, 2, 2, 2, 2, 2, 2), NOW - 60)
+        post_forecast(connection, "3", HOUR, (1, 2, 3, 4, 5, 6, 7), NOW - FRESH_SECONDS - 1)
+        post_forecast(connection, "4", HOUR, (None,) * 7, NOW)
+        post_forecast(connection, "5", HOUR, (1, 2, 3, 4, 5, 6, 7), NOW)
+
+    told = [*(running(str(number)) for number in range(1, 5)), pending("5"), ended("6")]
+    found = budget_of(store, told, [grant()])
+
+    assert [tuple(HOUR * hours for hours in range(7)), (HOUR,) * 7] == sorted(found.remaining)
+
+
+@pytest.mark.parametrize(("resource", "factor"), [("gres/gpu", 1.0), ("cpu", 8.0)])
+def test_what_comes_after_the_period_is_not_charged_to_it(store: Store, resource: str, factor: float) -> None:
+    """Two devices and 16 CPUs for the half hour that the period lasts yet, and no more."""
+    period = grant(resource=resource, starts=T0 - DAY, ends=NOW + HOUR / 2)
+    with store.writing() as connection:
+        post_forecast(connection, "1", 0.0, (0.25, 0.5, 1, 2, 3, 4, 5), NOW)
+
+    found = budget_of(store, [running("1")], [period], resource=resource)
+
+    assert (tuple(HOUR * factor * hours for hours in (0.25, 0.5, 1, 1, 1, 1, 1)),) == found.remaining

@@ -14,8 +14,6 @@ from gpuwatch.ledger.charging import Tariffs, catch_up
 from gpuwatch.ledger.past import (
     Kind,
     PastJob,
-    ended_of_cluster,
-    ended_of_user,
     normalised,
     past_jobs,
     with_details,
@@ -199,18 +197,6 @@ def test_runs_outside_of_a_batch_system_are_their_user_s_by_number(store: Store)
     assert [] == found(store, Audience(cluster="default", user="bob", uid=1001), user="uid:1000")
     assert [] == found(store, user="uid:²") == found(store, user="uid:" + "9" * 30)
     assert [] == found(store, Audience(cluster="default", user="bob", uid=1001), name="fit*")
-
-
-def test_only_what_ended_before_is_experience(several: Store) -> None:
-    """Neither a job that runs or failed nor one that ends later."""
-    with several.reading() as connection:
-        of_ada = ended_of_user(connection, "default", "ada", NOW, 10)
-        before = ended_of_user(connection, "default", "ada", T0 + HOUR - 1, 10)
-        of_all = ended_of_cluster(connection, "default", NOW, 10)
-
-    assert ["1", "2"] == sorted(ids(of_ada))
-    assert [] == before
-    assert ["1", "2", "4"] == sorted(ids(of_all))
 
 
 def test_members_of_a_campaign_are_those_it_has(store: Store) -> None:
