@@ -1,169 +1,240 @@
-"""Where a scope will end, from what it used and how far it says it is. Pure.
+"""From a distribution of device-seconds to what is told of a scope: amounts, how likely an overrun is, when. Pure.
 
-The thin form: an attempt that did the part p - p0 of the whole with what it used needs (1 - p0) / (p - p0) times
-that for its own part (p0 is where it began, after a checkpoint say). Never less than what is used already; no
-projection without a progress report, or before the attempt did 1 % of the whole.
-
-Usage is newer than the last report. What the report was made with is taken as the part of the usage that
-belongs to the time until the report, at an even rate; between reports progress is taken to go on at that rate,
-for as long as may lie between two reports: as long as it took to get there, for the first report may have been
-the only one, and at least `PATIENCE_SECONDS`. What is used after that without a report is added in full: it did
-not bring the end nearer. An attempt that hangs is thereby projected ever higher, and one that reports again
-comes back.
+What a run comes to is reckoned in device-seconds; energy, money and wall time go on with them as until now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import exp, log
 from typing import Literal
 
-from gpuwatch.model import EMPTY, Estimate, Forecast, Progress, Scope
+import numpy as np
 
-QUANTITIES = ("device-hours", "energy", "wall")
-"""What is projected here, in the base units s, J and s."""
+from gpuwatch.forecast.calibration import Places
+from gpuwatch.forecast.mixing import Distribution
+from gpuwatch.forecast.trials import LEVELS
+from gpuwatch.model import EMPTY, Estimate, Forecast, Scope
 
-LEAST_INCREMENT = 0.01
-PATIENCE_SECONDS = 600.0
+HOURS = "device-hours"
 MEDIAN = 0.5
 ENDED = "ended"
 
+LIKELY, HARDLY = 0.9, 0.1
+"""From this probability on something is taken to happen in 8 of 10 cases, and from that on down not to."""
+
+OVERTIME_RATIO = 1.05
+"""What uses so much more than its time limit leaves room for is not ended by it."""
+
+_DRAWS = 256
+_RANKS = (np.arange(_DRAWS) + 0.5) / _DRAWS
+_LEAST_GAP = 0.005
+_LEAST = 1e-9
+
+
+def ceiling(limit: float | None, used: float) -> float | None:
+    """The amount at which a time limit ends a run; None: it has none, or went on beyond it."""
+    return None if limit is None or used > OVERTIME_RATIO * limit else max(limit, used)
+
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What is known of a scope and a quantity. `started` to `seen` is the time in which `used` was used."""
+class Foretold:
+    """What a scope may come to in device-seconds: `places` says how its raw quantiles are corrected.
 
-    scope: Scope
+    `used` are the device-seconds that it used, `rate` how many it uses in a second now (0: none). `limit` is what
+    its time limit leaves room for, in device-seconds. `kind` is that of its correction (`forecast.calibration`);
+    `is_known` is False where little but what is shipped speaks of it: that says nothing about the limit.
+    """
+
+    distribution: Distribution
+    places: Places
+    used: float
+    rate: float
+    limit: float | None = None
+    kind: str = ""
+    is_known: bool = True
+    quantiles: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    """Device-seconds at `LEVELS`, with the limit as an end to all."""
+
+    def __post_init__(self) -> None:
+        found = self.distribution.quantiles(self.places.in_force)
+        if self.end is not None:
+            found = np.minimum(found, self.end)
+        object.__setattr__(self, "quantiles", tuple(found.tolist()))
+
+    def quantile(self, level: float) -> float:
+        """Device-seconds at one of `LEVELS`."""
+        return self.quantiles[LEVELS.index(level)]
+
+    def beyond(self, amount: float) -> float:
+        """The probability that it comes to more device-seconds than that."""
+        if amount < self.used:
+            return 1.0
+        if self.end is not None and amount >= self.end:
+            return 0.0
+        return 1.0 - self.places.corrected(self.distribution.place(amount))
+
+    @property
+    def end(self) -> float | None:
+        """Device-seconds at which its time limit ends it; None: it does not."""
+        return ceiling(self.limit, self.used)
+
+    @property
+    def p_limit(self) -> float | None:
+        """The probability that its time limit ends it before it is done; None: it does not, or who knows."""
+        if self.limit is None or self.end is None or not self.is_known:
+            return None
+        return 1.0 - self.places.corrected(self.distribution.place(self.limit))
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What several runs come to, with what those used that are over: device-seconds, at `LEVELS`."""
+
+    quantiles: tuple[float, ...]
+    used: float
+    rate: float
+    p_limit: None = None
+
+    def beyond(self, amount: float) -> float:
+        """The probability that they come to more device-seconds than that."""
+        if amount < self.used:
+            return 1.0
+        if amount > self.quantiles[-1]:
+            return _outside(amount, *self.quantiles[-1:-4:-2])
+        if amount < self.quantiles[0]:
+            return 1.0 - _outside(-amount, *(-each for each in self.quantiles[0:3:2]))
+        return 1.0 - float(np.interp(amount, self.quantiles, LEVELS))
+
+
+def _outside(amount: float, outermost: float, quarter: float) -> float:
+    """The probability of what lies beyond the outermost quantile, by how far apart that is from the quarter's."""
+    scale = (outermost - quarter) / log(LEVELS[2] / LEVELS[0])
+    return LEVELS[0] * exp(-(amount - outermost) / scale) if scale > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """How a quantity goes on: what was used of it, and how much a device-second takes now; both in base units.
+
+    `gaps` is the part of the time in which it was not measured.
+    """
+
     quantity: str
     used: float
-    started: float
-    seen: float
-    state: Literal["running", "waiting", "unseen", "ended"]
-    declared: Estimate | None = None
-    progress: Progress | None = None
+    per_device_second: float
     gaps: float = 0.0
-    """Fraction of the held time in which the quantity was not measured."""
-    before: float = 0.0
-    """The part of `used` that earlier attempts used: it is spent, and what is left does not depend on it."""
-    after: float = 0.0
-    """The part of a chain's `used` that its progress does not tell of: it is added as it is."""
+
+    def amount(self, device_seconds: float) -> float:
+        """What so many device-seconds more come to, with what was used."""
+        return self.used + max(0.0, device_seconds) * self.per_device_second
+
+    @property
+    def unseen(self) -> float:
+        """What was used and not measured, at most; 0 where nearly all was measured."""
+        return self.used / max(1.0 - self.gaps, 0.05) - self.used if self.gaps > _LEAST_GAP else 0.0
+
+    def device_seconds(self, amount: float) -> float:
+        """How many device-seconds more come to an amount in all."""
+        return (amount - self.used) / max(self.per_device_second, _LEAST)
 
 
-def project(evidence: Evidence, now: float) -> Forecast:
-    """The forecast of one attempt; `quantiles` is empty where nothing can be said yet."""
-    if evidence.before > 0:
-        quantiles, basis = _projection(replace(evidence, used=evidence.used - evidence.before))
-        quantiles = {q: value + evidence.before for q, value in quantiles.items()}
-        basis += "; earlier attempts included"
-    else:
-        quantiles, basis = _projection(evidence)
-    if evidence.gaps > 0.005:
-        basis += f"; not measured for {evidence.gaps:.0%} of the held time".replace("%", " %")
-    return Forecast(evidence.scope, evidence.quantity, evidence.used, quantiles, evidence.declared, basis, now)
+@dataclass(frozen=True, slots=True)
+class Against:
+    """What a forecast is held against: an amount in base units, declared by somebody or expected of its like."""
+
+    amount: float
+    kind: Literal["declared", "expected"] = "declared"
+    estimate: Estimate | None = None
 
 
-def project_sum(evidence: Evidence, parts: Sequence[Forecast], now: float) -> Forecast:
-    """The forecast of a campaign: what its jobs used, and what those that run are projected to use yet.
-
-    A lower bound, as nobody knows what will be submitted tomorrow. Of wall time, which does not add up, see
-    `project_span`.
-    """
-    known = [part for part in parts if part.quantiles]
-    rest = sum(part.quantiles[MEDIAN] - part.used for part in known)
-    running = sum(part.basis != ENDED for part in known)
-    basis = f"sum of {len(parts)} {'job' if len(parts) == 1 else 'jobs'}"
-    basis += f", {running} of them projected" if running else ""
-    basis += f", {len(parts) - len(known)} without a projection" if len(known) < len(parts) else ""
-    return _composed(evidence, evidence.used + rest, bool(known), basis, now)
-
-
-def project_span(evidence: Evidence, ends: Sequence[float], now: float) -> Forecast:
-    """The wall time of a campaign: from its first start to the latest of its jobs' projected `ends`."""
-    latest = max(ends, default=evidence.started)
-    basis = "first start to last projected end"
-    return _composed(evidence, latest - evidence.started, bool(ends), basis, now)
-
-
-def project_chain(evidence: Evidence, words: str, now: float) -> Forecast:
-    """The forecast of a chain: what its attempts used, with work that was lost, by what they did that was kept.
-
-    Work is taken to be lost, and taken up again, at the rate at which it was until now. `started` and `seen` are
-    those of the latest attempt that reported, which used what is neither `before` nor `after`.
-    """
-    quantiles, basis = _chain_projection(evidence, words)
-    return Forecast(evidence.scope, evidence.quantity, evidence.used, quantiles, None, basis, now)
-
-
-def _chain_projection(evidence: Evidence, words: str) -> tuple[Mapping[float, float], str]:
-    if evidence.state == "ended":
-        return {MEDIAN: evidence.used}, f"{words}, {ENDED}"
-    if evidence.progress is None:
-        return EMPTY, f"{words}, no progress reported"
-    progress = evidence.progress
-    made, to_come = progress.ratio - progress.start_ratio, max(0.0, 1.0 - progress.ratio)
-    if made < LEAST_INCREMENT and to_come > 0:
-        return EMPTY, f"{words}; too little to project from"
-    own = evidence.used - evidence.before - evidence.after
-    at_report, lost, silence = _split(replace(evidence, used=own), progress)
-    at_report += evidence.before
-    total = at_report * (1.0 + (to_come / made if to_come > 0 else 0.0)) + lost + evidence.after
-    return {MEDIAN: max(total, evidence.used)}, words + _hanging(lost, silence)
-
-
-def project_chains(
-    evidence: Evidence, chains: Sequence[Forecast], others: Sequence[Forecast], words: str, now: float
+def forecast_of(
+    scope: Scope,
+    foretold: Foretold | Together,
+    going: Going,
+    against: Against | None,
+    tolerance: float,
+    basis: str,
+    now: float,
 ) -> Forecast:
-    """The forecast of a campaign with chains: what they and the jobs beside them used and will use yet."""
-    known = [part for part in (*chains, *others) if part.quantiles]
-    rest = sum(part.quantiles[MEDIAN] - part.used for part in known)
-    basis = words
-    basis += f"; {len(others)} {'job' if len(others) == 1 else 'jobs'} beside" if others else ""
-    unknown = len(chains) + len(others) - len(known)
-    basis += f"; {unknown} without a projection" if unknown else ""
-    return _composed(evidence, evidence.used + rest, bool(known), basis, now)
+    """The forecast of one quantity."""
+    amounts = _widened([going.amount(each - foretold.used) for each in foretold.quantiles], going.unseen)
+    if going.gaps > _LEAST_GAP:
+        basis += f"; not measured for {100 * going.gaps:.0f} % of the held time"
+    found = Forecast(
+        scope, going.quantity, going.used, dict(zip(LEVELS, amounts, strict=True)),
+        against.estimate if against is not None else None, basis, now, p_limit=foretold.p_limit,
+    )  # fmt: skip
+    return found if against is None else _held_against(found, foretold, going, against, tolerance)
 
 
-def _composed(evidence: Evidence, total: float, known: bool, basis: str, now: float) -> Forecast:
-    quantiles: Mapping[float, float] = {MEDIAN: max(total, evidence.used)} if known else EMPTY
+def _widened(amounts: Sequence[float], unseen: float) -> Sequence[float]:
+    """What was not measured was used all the same: nobody knows how much, at most as much as in measured time."""
+    return [amount + level * unseen for amount, level in zip(amounts, LEVELS, strict=True)]
+
+
+def _beyond(amount: float, forecast: Forecast, foretold: Foretold | Together, going: Going) -> float:
+    """The probability of coming to more than an amount of a quantity, as the quantiles of the forecast have it."""
+    level = _level(amount, forecast)
+    if going.unseen and LEVELS[0] < level < LEVELS[-1]:
+        return 1.0 - level
+    found = foretold.beyond(foretold.used + going.device_seconds(amount - level * going.unseen))
+    if not going.unseen:
+        return found
+    return max(found, 1.0 - level) if level == LEVELS[0] else min(found, 1.0 - level)
+
+
+def _level(amount: float, forecast: Forecast) -> float:
+    """Which of its quantiles an amount is, the outermost one where it lies outside."""
+    return float(np.interp(amount, list(forecast.quantiles.values()), LEVELS))
+
+
+def _held_against(
+    forecast: Forecast, foretold: Foretold | Together, going: Going, against: Against, tolerance: float
+) -> Forecast:
+    most = against.amount * (1.0 + tolerance)
+    # What was used and not measured is reckoned in, as it is in the quantiles.
+    needed = going.device_seconds(against.amount - _level(against.amount, forecast) * going.unseen)
+    crosses = _beyond(against.amount, forecast, foretold, going)
+    at = forecast.time + needed / foretold.rate if foretold.rate > 0 and needed >= 0 else None
     return Forecast(
-        evidence.scope, evidence.quantity, evidence.used, quantiles, evidence.declared,
-        basis if known else "nothing to project from", now,
+        forecast.scope, forecast.quantity, forecast.used, forecast.quantiles, forecast.declared, forecast.basis,
+        forecast.time,
+        p_over=1.0 if forecast.used > most else _beyond(most, forecast, foretold, going),
+        crosses_at=at if crosses >= MEDIAN else None,
+        crosses_between=None if at is None or crosses <= HARDLY else (at, at if crosses >= LIKELY else None),
+        against=against.kind, reference=against.amount, p_limit=forecast.p_limit,
     )  # fmt: skip
 
 
-def _projection(evidence: Evidence) -> tuple[Mapping[float, float], str]:
-    if evidence.state == "ended":
-        return {MEDIAN: evidence.used}, ENDED
-    if evidence.progress is None:
-        return EMPTY, "no progress reported"
-    progress = evidence.progress
-    start, done = min(progress.start_ratio, 1.0), min(progress.ratio, 1.0)
-    if done - start < LEAST_INCREMENT:
-        return EMPTY, f"{_done(progress)}; too little to project from"
-    at_report, lost, silence = _split(evidence, progress)
-    total = at_report * (1.0 - start) / (done - start) + lost
-    basis = f"used / progress, {_done(progress)}"
-    return {MEDIAN: max(total, evidence.used)}, basis + _hanging(lost, silence)
+def ended(scope: Scope, quantity: str, used: float, declared: Estimate | None, now: float) -> Forecast:
+    """What a scope came to that has ended."""
+    amount = declared.high if declared is not None else None
+    return Forecast(
+        scope, quantity, used, {MEDIAN: used}, declared, ENDED, now,
+        against="declared" if declared is not None else "", reference=amount,
+    )  # fmt: skip
 
 
-def _hanging(lost: float, silence: float) -> str:
-    if lost <= 0:
-        return ""
-    return f"; no report for {silence / 60:.0f} min, the later part of it counted as lost"
+def unknown(scope: Scope, quantity: str, used: float, declared: Estimate | None, why: str, now: float) -> Forecast:
+    """What is used of a quantity where nothing can be said about where it will end."""
+    return Forecast(scope, quantity, used, EMPTY, declared, why, now)
 
 
-def _done(progress: Progress) -> str:
-    total = f"{progress.total:.10g}"
-    return f"{100 * min(progress.ratio, 1.0):.0f} % of {total} steps"
+def together(parts: Sequence[Foretold | Together], used: float) -> Together:
+    """What several runs come to, after `used` device-seconds of others that are over.
 
-
-def _split(evidence: Evidence, progress: Progress) -> tuple[float, float, float]:
-    """What was used until the report, what was used after patience ran out, and how long ago the report was."""
-    elapsed = evidence.seen - evidence.started
-    until_report = min(max(progress.time - evidence.started, 0.0), elapsed)
-    if elapsed <= 0 or until_report <= 0:
-        return evidence.used, 0.0, 0.0
-    silence = elapsed - until_report
-    patience = max(PATIENCE_SECONDS, until_report)
-    rate = evidence.used / elapsed
-    return rate * until_report, rate * max(0.0, silence - patience), silence
+    Runs of one purpose are slow or fast together for a half: they share code, data and devices.
+    """
+    rate, in_use = sum(part.rate for part in parts), sum(part.used for part in parts)
+    if len(parts) == 1:
+        return Together(tuple(used + each for each in parts[0].quantiles), used + in_use, rate)
+    rng = np.random.default_rng(len(parts))
+    common = rng.standard_normal(_DRAWS)
+    total = np.full(_DRAWS, used)
+    for part in parts:
+        rank = np.empty(_DRAWS)
+        rank[(common + rng.standard_normal(_DRAWS)).argsort()] = _RANKS
+        total += np.interp(rank, LEVELS, part.quantiles)
+    return Together(tuple(np.quantile(total, LEVELS).tolist()), used + in_use, rate)

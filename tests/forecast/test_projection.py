@@ -1,212 +1,329 @@
-"""Where a scope will end: the arithmetic of the thin projection."""
+"""From a distribution of device-seconds to what is told of a scope."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from math import inf
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuwatch.forecast.projection import MEDIAN, Evidence, project, project_chain, project_span, project_sum
-from gpuwatch.model import Forecast, Progress, Scope
+from gpuwatch.forecast.calibration import Places
+from gpuwatch.forecast.projection import (
+    Against,
+    Foretold,
+    Going,
+    Together,
+    ended,
+    forecast_of,
+    together,
+    unknown,
+)  # fmt: skip
+from gpuwatch.forecast.trials import LEVELS
+from gpuwatch.model import Estimate, Forecast, Scope
+from tests.forecast.rows import about
 
 JOB = Scope("job", "run-1")
-START = 1_000_000.0
+NOW = 1_000_000.0
+HOURS = Going("device-hours", 100.0, 1.0)
 
 
-def evidence(used: float = 3600.0, seen: float = 3600.0, progress: Progress | None = None) -> Evidence:
-    """A job that ran until `seen` seconds after its start."""
-    return Evidence(JOB, "device-hours", used, START, START + seen, "running", progress=progress)
+def foretold(
+    amount: float = 1000.0, deviation: float = 0.3, used: float = 100.0, rate: float = 2.0,
+    limit: float | None = None, places: Places | None = None,
+) -> Foretold:  # fmt: skip
+    """A run that may come to `amount` device-seconds."""
+    return Foretold(about(amount, deviation, used), places or Places(), used, rate, limit)
 
 
-def report(step: float, at: float = 3600.0, total: float = 1000.0, first: float = 0.0) -> Progress:
-    """A report made `at` seconds after the start."""
-    return Progress(step, total, first, START + at)
+def forecast(
+    part: Foretold | Together | None = None, going: Going = HOURS, against: float | None = None,
+    tolerance: float = 0.1,
+) -> Forecast:  # fmt: skip
+    held = None if against is None else Against(against)
+    return forecast_of(JOB, foretold() if part is None else part, going, held, tolerance, "its like", NOW)
 
 
-def median(given_evidence: Evidence) -> float | None:
-    return project(given_evidence, START + 9999).quantiles.get(MEDIAN)
+def test_device_hours_are_what_the_distribution_says() -> None:
+    """Quantiles in base units, with what was used and why."""
+    found = forecast()
+
+    assert list(LEVELS) == list(found.quantiles)
+    assert pytest.approx(1000.0) == found.quantiles[0.5]
+    assert (JOB, "device-hours", 100.0, "its like", NOW) == (
+        found.scope, found.quantity, found.used, found.basis, found.time,
+    )  # fmt: skip
+    assert (None, None, None, "") == (found.p_over, found.crosses_at, found.reference, found.against)
 
 
-def test_a_third_done_needs_three_times_as_much() -> None:
-    """used / progress."""
-    forecast = project(evidence(progress=report(250)), START + 3600)
+def test_energy_goes_on_with_device_seconds() -> None:
+    """What was used of it, and so many joules for each device-second more, at every quantile."""
+    hours = forecast()
+    energy = forecast(going=Going("energy", 70_000.0, 500.0))
 
-    assert {MEDIAN: pytest.approx(14_400.0)} == forecast.quantiles
-    assert ("used / progress, 25 % of 1000 steps", 3600.0) == (forecast.basis, forecast.used)
-
-
-def test_an_attempt_is_projected_by_its_own_increment() -> None:
-    """Resumed at 60 %, now at 80 %: its own part of the work is 40 % of the whole, half of that is done."""
-    assert pytest.approx(7200.0) == median(evidence(progress=report(800, first=600)))
+    expected = {level: 70_000.0 + (amount - 100.0) * 500.0 for level, amount in hours.quantiles.items()}
+    assert pytest.approx(expected) == energy.quantiles
+    assert ("energy", 70_000.0) == (energy.quantity, energy.used)
 
 
-@pytest.mark.parametrize("progress", [None, report(0), report(9), report(605, first=600), report(500, first=600)])
-def test_without_progress_there_is_no_projection(progress: Progress | None) -> None:
-    """None reported, less than 1 % of the whole, or going backwards."""
-    assert None is median(evidence(progress=progress))
+def test_the_probability_of_an_overrun_is_that_of_the_quantiles() -> None:
+    """A quarter lies above the upper quartile, wherever it is; for energy as for hours."""
+    for going in (HOURS, Going("energy", 70_000.0, 500.0)):
+        quantiles = forecast(going=going).quantiles
+        found = {level: forecast(going=going, against=quantiles[level], tolerance=0.0) for level in LEVELS}
+
+        assert pytest.approx({level: 1 - level for level in LEVELS}, abs=1e-6) == {
+            level: each.p_over for level, each in found.items()
+        }
 
 
-def test_a_job_that_ended_needed_what_it_used() -> None:
-    """However far it said it was."""
-    forecast = project(replace(evidence(progress=report(250)), state="ended"), START)
+def test_the_tolerance_is_above_what_is_declared() -> None:
+    """A tenth more is no overrun yet."""
+    upper = forecast().quantiles[0.75]
 
-    assert ({MEDIAN: 3600.0}, "ended") == (forecast.quantiles, forecast.basis)
-
-
-def test_usage_after_the_report_is_taken_at_the_same_rate() -> None:
-    """Half done after 50 min and seen 10 min later: still twice what was used until the report."""
-    assert pytest.approx(6000.0) == median(evidence(seen=3600, progress=report(500, at=3000)))
+    assert pytest.approx(0.25) == forecast(against=upper / 1.1, tolerance=0.1).p_over
 
 
-def test_silence_beyond_patience_is_lost_time() -> None:
-    """Half done after an hour, then nothing for two: patience is as long as it took, the rest is added in full."""
-    forecast = project(evidence(used=3 * 3600, seen=3 * 3600, progress=report(500, at=3600)), START)
+def test_it_crosses_when_what_is_left_is_used_at_its_rate() -> None:
+    """400 device-seconds are left at 2 a second; that it crosses at all is certain but for a tenth."""
+    found = forecast(against=500.0)
 
-    assert {MEDIAN: pytest.approx(2 * 3600.0 + 3600.0)} == forecast.quantiles
-    assert forecast.basis.endswith("no report for 120 min, the later part of it counted as lost")
-
-
-def test_a_job_that_reports_rarely_is_not_taken_for_hung() -> None:
-    """A report every half hour: just before the second one the projection is what the first one said."""
-    assert pytest.approx(18_000.0) == median(evidence(used=3590, seen=3590, progress=report(100, at=1800)))
-
-
-def test_a_report_newer_than_the_usage_scales_nothing_up() -> None:
-    """The report came between two deliveries."""
-    assert pytest.approx(7200.0) == median(evidence(seen=3600, progress=report(500, at=3700)))
-
-
-def test_what_was_not_measured_is_said() -> None:
-    """An energy projection with gaps is a lower bound."""
-    forecast = project(replace(evidence(progress=report(500)), quantity="energy", gaps=0.12), START)
-
-    assert forecast.basis.endswith("not measured for 12 % of the held time")
-
-
-_progress = st.builds(
-    lambda total, done, first, at: Progress(total * done, total, total * first, START + at),
-    st.floats(1, 1e9), st.floats(0, 2), st.floats(0, 1), st.floats(-100, 1e6),
-)  # fmt: skip
-
-
-@given(st.floats(0, 1e12), st.floats(0, 1e6), _progress)
-def test_never_below_what_is_used(used: float, seen: float, progress: Progress) -> None:
-    """Whatever was reported, however wrong."""
-    found = median(evidence(used, seen, progress))
-
-    assert found is None or used <= found < float("inf")
-
-
-@given(st.floats(1, 1e6), st.floats(0.02, 1.0), st.floats(0, 2000), st.floats(0, 2000))
-def test_silence_never_lowers_a_projection(rate: float, done: float, first: float, second: float) -> None:
-    """A job that goes on at its rate without reporting is projected the same, then higher."""
-    said = report(1000 * done, at=1000.0)
-    earlier, later = sorted((1000.0 + first, 1000.0 + second))
-
-    before = median(evidence(rate * earlier, earlier, said))
-    after = median(evidence(rate * later, later, said))
-
-    assert before is not None
-    assert after is not None
-    assert after >= before * (1 - 1e-9)
-
-
-def part(used: float, total: float | None, basis: str = "used / progress, …") -> Forecast:
-    quantiles = {} if total is None else {MEDIAN: total}
-    return Forecast(JOB, "device-hours", used, quantiles, None, basis, START)
-
-
-def test_a_campaign_is_what_was_used_and_what_its_jobs_need_yet() -> None:
-    """A failed attempt counts with what it used, a job without progress with what it used so far."""
-    parts = [part(100.0, 100.0, "ended"), part(50.0, 200.0), part(30.0, None)]
-
-    forecast = project_sum(evidence(used=180.0), parts, START)
-
-    assert {MEDIAN: 330.0} == forecast.quantiles
-    assert "sum of 3 jobs, 1 of them projected, 1 without a projection" == forecast.basis
-
-
-def test_a_campaign_of_jobs_without_progress_has_no_projection() -> None:
-    """Nothing is known of where it ends."""
-    assert {} == project_sum(evidence(), [part(5.0, None)], START).quantiles
-
-
-def test_a_campaigns_wall_time_ends_with_its_last_job() -> None:
-    """Wall time does not add up."""
-    forecast = project_span(evidence(used=3600.0), [START + 5000, START + 9000], START)
-
-    assert {MEDIAN: 9000.0} == forecast.quantiles
-
-
-def test_what_earlier_attempts_used_is_spent() -> None:
-    """Half of this attempt's own part is done with 1 h; the 2 h of the attempts before come on top, once."""
-    resumed = replace(evidence(used=10_800.0, progress=report(800, first=600)), before=7200.0)
-
-    forecast = project(resumed, START + 3600)
-
-    assert {MEDIAN: pytest.approx(7200.0 + 7200.0)} == forecast.quantiles
-    assert forecast.basis.endswith("earlier attempts included")
-
-
-@given(st.floats(0, 1e6), st.floats(0, 1e6), st.integers(0, 1000))
-def test_a_projection_is_never_below_what_all_attempts_used(own: float, before: float, step: int) -> None:
-    """Whatever the progress of the latest one."""
-    total = project(replace(evidence(used=own + before, progress=report(step)), before=before), START)
-
-    assert all(value >= own + before - 1e-6 for value in total.quantiles.values())
-
-
-def chain(**changed: Any) -> Evidence:
-    """A chain that used 2 h before its last attempt, and 1 h in that, which brought it to 300 of 1000 steps."""
-    values = {"used": 10_800.0, "before": 7200.0, "progress": report(300), **changed}
-    return replace(evidence(), **values)
-
-
-def test_a_chain_is_projected_by_all_that_its_attempts_used() -> None:
-    """Three hours are three tenths; what its progress does not tell of is added as it is."""
-    alone = project_chain(chain(), "chain of 3 jobs", START)
-    beside = project_chain(chain(used=14_400.0, after=3600.0), "chain of 3 jobs", START)
-
-    assert ({MEDIAN: pytest.approx(36_000.0)}, "chain of 3 jobs") == (alone.quantiles, alone.basis)
-    assert {MEDIAN: pytest.approx(39_600.0)} == beside.quantiles
-
-
-def test_a_chain_whose_last_attempt_hangs_is_projected_higher() -> None:
-    """It reported after an hour, and says nothing for two."""
-    forecast = project_chain(chain(used=18_000.0, seen=START + 3 * 3600.0), "chain of 3 jobs", START)
-
-    assert {MEDIAN: pytest.approx(36_000.0 + 3600.0)} == forecast.quantiles
-    assert "chain of 3 jobs; no report for 120 min, the later part of it counted as lost" == forecast.basis
+    assert NOW + 200.0 == found.crosses_at
+    assert (NOW + 200.0, NOW + 200.0) == found.crosses_between
+    assert (500.0, "declared") == (found.reference, found.against)
 
 
 @pytest.mark.parametrize(
-    ("changed", "total", "basis"),
-    [
-        ({"state": "ended"}, 10_800.0, "chain, ended"),
-        ({"progress": None}, None, "chain, no progress reported"),
-        ({"progress": report(305, first=300)}, None, "chain; too little to project from"),
-        ({"progress": report(1500, first=1500)}, 10_800.0, "chain"),
-        ({"progress": report(1200)}, 10_800.0, "chain"),
-    ],
-)
-def test_a_chain_that_is_over_needs_what_it_used(changed: Any, total: float | None, basis: str) -> None:
-    """Also one that is beyond its end; of one that did next to nothing, nothing is known."""
-    forecast = project_chain(chain(**changed), "chain", START)
+    ("level", "crosses", "between"),
+    [(0.05, True, "end"), (0.25, True, "open"), (0.75, False, "open"), (0.95, False, "")],
+)  # fmt: skip
+def test_when_it_crosses_goes_with_how_likely_it_does(level: float, crosses: bool, between: str) -> None:
+    """The median is never where it more likely never crosses; the interval is open where it may never."""
+    found = forecast(against=forecast().quantiles[level])
 
-    assert ({} if total is None else {MEDIAN: pytest.approx(total)}, basis) == (forecast.quantiles, forecast.basis)
+    assert crosses == (found.crosses_at is not None)
+    assert between == ("" if found.crosses_between is None else "end" if found.crosses_between[1] else "open")
 
 
-@given(st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1e9), st.floats(0, 1e6), _progress)
-def test_a_chain_is_never_below_what_it_used(
-    before: float, own: float, after: float, seen: float, said: Progress
+def test_a_run_that_uses_nothing_now_crosses_at_no_time() -> None:
+    """It is paused: how likely an overrun is remains."""
+    found = forecast(foretold(rate=0.0), against=500.0)
+
+    assert (None, None) == (found.crosses_at, found.crosses_between)
+    assert found.p_over is not None
+    assert found.p_over > 0.5
+
+
+def test_what_is_crossed_is_certain() -> None:
+    """Used is above what may be used: it is a fact, and lies in the past."""
+    found = forecast(against=50.0)
+
+    assert (1.0, None, None) == (found.p_over, found.crosses_at, found.crosses_between)
+
+
+def test_a_time_limit_is_an_end_to_all() -> None:
+    """No quantile is above it; the probability that it ends the run is what lies beyond."""
+    limit = forecast().quantiles[0.75]
+    found = forecast(foretold(limit=limit), against=limit, tolerance=0.0)
+
+    assert limit == max(found.quantiles.values())
+    assert forecast().quantiles[0.5] == found.quantiles[0.5]
+    assert (pytest.approx(0.25), 0.0) == (found.p_limit, found.p_over)
+
+
+def test_a_run_at_its_limit_is_at_its_end() -> None:
+    """Also a little beyond: a batch system takes a moment to end it."""
+    found = forecast(foretold(limit=97.0))
+
+    assert ({100.0}, 1.0) == (set(found.quantiles.values()), found.p_limit)
+
+
+def test_a_run_far_beyond_its_limit_is_not_ended_by_it() -> None:
+    """It goes on, and comes to what it would without one."""
+    found, free = forecast(foretold(limit=80.0)), forecast()
+
+    assert (free.quantiles, free.p_over, None) == (found.quantiles, found.p_over, found.p_limit)
+
+
+def test_without_a_limit_there_is_no_probability_of_it() -> None:
+    """Not known is not 0."""
+    assert None is forecast().p_limit
+
+
+def test_quantiles_are_the_corrected_ones() -> None:
+    """A site whose forecasts were too narrow has wider ones; the overrun's probability goes with them."""
+    places = Places((0.01, 0.02, 0.1, 0.5, 0.9, 0.98, 0.99), 500)
+    narrow, wide = forecast(), forecast(foretold(places=places))
+
+    assert wide.quantiles[0.1] < narrow.quantiles[0.1] < narrow.quantiles[0.9] < wide.quantiles[0.9]
+    assert (
+        pytest.approx(0.1) == forecast(foretold(places=places), against=wide.quantiles[0.9], tolerance=0.0).p_over
+    )
+
+
+def test_gaps_widen_the_interval_upwards() -> None:
+    """A fifth of the time was not measured: up to a quarter of what was, at most, is missing."""
+    going = Going("energy", 800.0, 1.0)
+    whole, gaps = forecast(going=going), forecast(going=replace(going, gaps=0.2))
+
+    unseen = {level: gaps.quantiles[level] - whole.quantiles[level] for level in LEVELS}
+    assert pytest.approx({level: level * 200.0 for level in LEVELS}) == unseen
+    assert "its like; not measured for 20 % of the held time" == gaps.basis
+    assert "its like" == whole.basis
+
+
+def test_the_probability_of_an_overrun_knows_of_gaps() -> None:
+    """It is that of the quantiles that are shown."""
+    going = Going("energy", 800.0, 1.0, gaps=0.2)
+    quantiles = forecast(going=going).quantiles
+
+    found = [forecast(going=going, against=quantiles[level], tolerance=0.0).p_over for level in LEVELS]
+
+    assert pytest.approx([1 - level for level in LEVELS], abs=1e-6) == found
+
+
+def test_a_gap_too_small_to_tell_of_changes_nothing() -> None:
+    """Half a percent is what deliveries between two passes make."""
+    assert forecast() == forecast(going=replace(HOURS, gaps=0.004))
+
+
+def test_all_unmeasured_is_bounded() -> None:
+    """Nothing was measured but the first moments: no division by nothing."""
+    found = forecast(going=replace(HOURS, gaps=1.0))
+
+    assert max(found.quantiles.values()) < 1e5
+
+
+@given(
+    st.floats(1, 1e9), st.floats(0.01, 2), st.floats(0, 1e9), st.floats(0, 1), st.floats(0, 1e3),
+    st.one_of(st.none(), st.floats(0, 1e10)), st.lists(st.floats(0, 1e12), min_size=2, max_size=6),
+)  # fmt: skip
+def test_a_forecast_is_consistent(
+    amount: float, deviation: float, used: float, gaps: float, each: float, limit: float | None, held: list[float]
 ) -> None:
-    """Whatever was reported, however wrong."""
-    used = before + own + after
-    found = chain(used=used, before=before, after=after, seen=START + seen, progress=said)
+    """Quantiles rise from what was used, and the more is declared the less likely an overrun is."""
+    part, going = foretold(amount, deviation, used, limit=limit), Going("energy", used * each, each, gaps)
 
-    total = project_chain(found, "chain", START).quantiles.get(MEDIAN)
+    quantiles = list(forecast(part, going).quantiles.values())
+    over = [forecast(part, going, against=amount_held).p_over or 0.0 for amount_held in sorted(held)]
 
-    assert total is None or used <= total < float("inf")
+    assert quantiles[0] >= going.used * (1 - 1e-9)
+    assert (np.diff(quantiles) >= -1e-9 * np.abs(quantiles[1:])).all()
+    assert all(0.0 <= p <= 1.0 for p in over)
+    assert (np.diff(over) <= 1e-9).all()
+
+
+def test_what_will_be_ended_by_its_limit_may_still_have_used_unseen() -> None:
+    """Its device-seconds are certain; what lies between measured and used is as likely as not half of the gap."""
+    going = Going("energy", 100.0, 1.0, gaps=0.5)
+    found = [
+        forecast(foretold(limit=100.0), going, amount, tolerance=0.0).p_over for amount in (110.0, 150.0, 190.0)
+    ]
+
+    assert pytest.approx([0.9, 0.5, 0.1]) == found
+
+
+def test_a_quantity_that_takes_nothing_never_overruns() -> None:
+    """Energy of devices that draw nothing: whatever is declared lies beyond all."""
+    found = forecast(going=Going("energy", 0.0, 0.0), against=10.0)
+
+    assert ({0.0}, 0.0) == (set(found.quantiles.values()), found.p_over)
+
+
+def test_what_has_ended_came_to_what_it_used() -> None:
+    """Its declaration stands beside it, and nothing is likely any more."""
+    declared = Estimate(JOB, "device-hours", 100.0, 150.0, 200.0, "h")
+
+    assert Forecast(
+        JOB, "device-hours", 120.0, {0.5: 120.0}, declared, "ended", NOW, against="declared", reference=200.0
+    ) == ended(JOB, "device-hours", 120.0, declared, NOW)
+    assert ("", None) == (
+        ended(JOB, "device-hours", 1.0, None, NOW).against, ended(JOB, "device-hours", 1.0, None, NOW).reference,
+    )  # fmt: skip
+
+
+def test_where_nothing_can_be_said_it_says_why() -> None:
+    """No quantiles, and no probability."""
+    found = unknown(JOB, "device-hours", 5.0, None, "open-ended", NOW)
+
+    assert ({}, None, "open-ended", 5.0) == (dict(found.quantiles), found.p_over, found.basis, found.used)
+
+
+def test_one_run_after_others_is_what_it_is_and_what_they_used() -> None:
+    """A chain of which one job runs."""
+    part = foretold()
+    found = together([part], 700.0)
+
+    assert pytest.approx([700.0 + each for each in part.quantiles]) == list(found.quantiles)
+    assert (800.0, 2.0, None) == (found.used, found.rate, found.p_limit)
+
+
+@pytest.mark.parametrize("count", [2, 5, 20])
+def test_several_runs_add_up_and_even_out_for_a_half(count: int) -> None:
+    """Means add. The interval is narrower than if all were slow together, and wider than if each were alone."""
+    part = foretold(deviation=0.4)
+    low, high = part.quantile(0.1), part.quantile(0.9)
+    random = np.random.default_rng(1)
+    alone = [np.interp(random.random(40_000), LEVELS, part.quantiles) for _ in range(count)]
+    independent = np.quantile(np.sum(alone, axis=0), LEVELS)
+
+    found = together([part] * count, 0.0)
+
+    lower, upper = found.quantiles[1], found.quantiles[5]
+    assert pytest.approx(count * float(np.mean(alone[0])), rel=0.06) == found.quantiles[3]
+    assert upper - lower < 0.97 * count * (high - low)
+    assert upper - lower > 1.1 * (independent[5] - independent[1])
+    assert (count * 100.0, count * 2.0) == (found.used, found.rate)
+
+
+def test_what_several_come_to_is_told_the_same_every_time() -> None:
+    """Draws are made with a seed of their own."""
+    parts = [foretold(amount) for amount in (500.0, 800.0, 3000.0)]
+
+    assert together(parts, 5.0) == together(parts, 5.0)
+
+
+def test_what_several_lie_beyond_is_a_probability() -> None:
+    """At their quantiles what these say; certain below what is used."""
+    found = together([foretold(), foretold(500.0)], 50.0)
+
+    assert pytest.approx([1 - level for level in LEVELS]) == [found.beyond(each) for each in found.quantiles]
+    assert (1.0, 0.0) == (found.beyond(10.0), found.beyond(inf))
+    assert (
+        pytest.approx(0.25)
+        == forecast(
+            found, Going("device-hours", found.used, 1.0), against=found.quantiles[4], tolerance=0.0
+        ).p_over
+    )
+
+
+def test_beyond_the_outermost_quantiles_several_are_not_certain() -> None:
+    """A hair above what they come to in 19 of 20 cases is about as likely as that; it fades from there on."""
+    found = together([foretold(), foretold(500.0)], 50.0)
+    low, high = found.quantiles[0], found.quantiles[-1]
+    span = high - found.quantiles[4]
+
+    assert pytest.approx([0.95, 0.05], abs=0.001) == [found.beyond(low * 0.9999), found.beyond(high * 1.0001)]
+    assert pytest.approx(0.01) == found.beyond(high + span)
+    further = [found.beyond(high + times * span) for times in range(8)]
+    assert sorted(further, reverse=True) == further
+    assert 1.0 > found.beyond(low - 5.0) > 0.95
+
+
+def test_several_that_come_to_one_amount_come_to_no_other() -> None:
+    """All of them at their limits, say."""
+    found = Together((7.0,) * len(LEVELS), 5.0, 1.0)
+
+    assert [1.0, 0.0] == [found.beyond(6.9), found.beyond(7.1)]
+
+
+def test_a_campaign_of_campaigns_adds_up() -> None:
+    """An account: chains and single jobs."""
+    chain = together([foretold(rate=1.0)], 900.0)
+    found = together([chain, foretold(rate=3.0)], 0.0)
+
+    assert (1100.0, 4.0) == (found.used, found.rate)
+    assert list(found.quantiles) == sorted(found.quantiles)
+    assert found.quantiles[0] > 1100.0
