@@ -87,6 +87,9 @@ Listen = Annotated[str, AfterValidator(_host_and_port)]
 FilePath = Annotated[Path, Field(strict=False)]
 SocketPath = Annotated[FilePath, AfterValidator(_socket_path)]
 OptionalSocket = Annotated[str, AfterValidator(_socket_or_none)]
+Patterns = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=_LONGEST_GROUP)], ...], Field(strict=False)
+]
 People = Annotated[tuple[str, ...], Field(strict=False)]
 Networks = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_networks)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
@@ -236,6 +239,13 @@ class AccountingSettings(_Table):
         default=None,
         description="CSV of prices, tariffs, PUE and grid intensity, docs/rates.md; unset: the defaults, no price",
     )
+    open_ended_names: Patterns = Field(
+        default=(
+            "jupyter*", "*notebook*", "rstudio*", "code-server*", "vscode*", "sys/dashboard/*", "interactive",
+        ),
+        description="names of jobs that go on for as long as they like, as notebooks do, with * for anything: "
+        "they have budgets, and no end to be forecast",
+    )  # fmt: skip
     timezone: Zone = Field(
         default="UTC", description="whose midnight divides days and begins rates, as in Europe/Berlin"
     )
@@ -314,12 +324,13 @@ class AlertSettings(_Table):
     """When an overrun is worth telling."""
 
     tolerance_ratio: float = Field(
-        default=0.10, ge=0, le=10, description="fraction above the declared amount that is let pass"
+        default=0.10, ge=0, le=10, description="an overrun is more than this fraction above the declared amount"
     )
     floor_device_hours: float = Field(
         default=1.0,
         ge=0,
-        description="jobs whose used, declared and projected device-hours are all below this are not told of",
+        description="jobs whose used and declared device-hours, and what 9 of 10 such jobs come to, "
+        "are all below this are not told of",
     )
 
 

@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from threading import Event
 from typing import Literal, NamedTuple
@@ -19,11 +19,13 @@ from typing import Literal, NamedTuple
 from gpuwatch import hygiene
 from gpuwatch.accounting import alerts
 from gpuwatch.accounting.allocations import Allocations, Asked
-from gpuwatch.accounting.forecasts import forecasts_of
+from gpuwatch.accounting.forecaster import Forecaster
+from gpuwatch.accounting.forecaster import Policy as Foresight
 from gpuwatch.accounting.shown import jobs_in, shown
+from gpuwatch.accounting.site_record import Standing
 from gpuwatch.accounting.tariffs import SiteTariffs
 from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
-from gpuwatch.ledger import alert_store, charging, history, queries, record_store, writing
+from gpuwatch.ledger import alert_store, charging, forecast_store, history, queries, record_store, writing
 from gpuwatch.ledger.charging import Cost, JobId
 from gpuwatch.ledger.ledger import Posting
 from gpuwatch.ledger.marking import marked
@@ -82,6 +84,7 @@ class Report:
     rates: str = ""
     rates_successful: bool = True
     uncharged: int = 0
+    record: Standing | None = None
 
 
 class Accountant:
@@ -98,6 +101,7 @@ class Accountant:
         cluster: str = "default",
         tariffs: SiteTariffs | None = None,
         history_bytes: float = HISTORY_BYTES,
+        forecaster: Forecaster | None = None,
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -110,6 +114,11 @@ class Accountant:
         self._stopping = stopping or Event()
         self._failing: dict[str, str] = {}
         self._thinned = 0.0
+        self._forecaster = forecaster or Forecaster(cluster, Foresight(policy.tolerance_ratio))
+
+    def stand_by(self) -> None:
+        """Another one leads: what is known of the ledger may be no longer true."""
+        self._forecaster.forget()
 
     def run_pass(self, now: float) -> Report:
         """Read what is new and tell what changed; raises `Unavailable` where the ledger cannot be used."""
@@ -128,7 +137,7 @@ class Accountant:
             current = queries.current(connection, now, charged.jobs, self._cluster)
             uncharged = marked(connection, self._cluster)
             costs = charging.costs_of(connection, _charged_to(current))
-        forecasts = forecasts_of(current, now)
+            forecasts = self._forecaster.forecasts(connection, current, costs, now)
         active = self._evaluate(current, forecasts, now)
         waiting = self._notify(collection, now)
         incomplete = collection.failed or any(waiting.values()) or not all(asked.up.values())
@@ -136,7 +145,7 @@ class Accountant:
         collected = collection.collected()
         return Report(
             now, outcome, collected, current, forecasts, tuple(active.values()), waiting, asked, costs,
-            self._tariffs.now.rates.version, self._tariffs.successful, uncharged,
+            self._tariffs.now.rates.version, self._tariffs.successful, uncharged, self._forecaster.record.standing,
         )  # fmt: skip
 
     def _thin(self, now: float) -> None:
@@ -146,6 +155,7 @@ class Accountant:
         self._thinned = now
         with self._store.writing() as connection:
             history.thin(connection, self._cluster, now, self._history_bytes)
+            forecast_store.thin(connection, self._cluster, now)
 
     def _collect(self, now: float, collection: _Collection) -> None:
         with self._store.reading() as connection:
@@ -279,10 +289,13 @@ class Accountant:
     def _evaluate(self, current: Current, forecasts: tuple[Forecast, ...], now: float) -> alerts.Alerts:
         running = {each.scope for each in current.scopes if each.state != "ended"}
         compared = [forecast for forecast in forecasts if forecast.scope in running]
+        policy = replace(self._policy, threshold=self._forecaster.record.threshold)
         with self._store.writing() as connection:
             before = alert_store.active(connection, self._cluster)
-            active, changes = alerts.evaluate(compared, before, self._policy, now)
+            active, changes = alerts.evaluate(compared, before, policy, now, self._forecaster.taken_up)
             alert_store.save(connection, self._cluster, active, changes, self._notifiers.keys(), now)
+            self._forecaster.keep(connection, compared, now)
+        self._forecaster.kept()
         return active
 
     def _notify(self, collection: _Collection, now: float) -> dict[str, int]:

@@ -24,20 +24,21 @@ def amount(quantity: str, value: float, unit: str = "") -> str:
 
 def split(quantity: str, value: float, unit: str = "") -> tuple[str, str]:
     """The number and the name of its unit."""
-    ladder = _LADDERS.get(quantity)
-    if ladder is None:
-        return digits(value), unit if unit != "1" else ""
-    factor, name = next((step for step in ladder if abs(value) >= step[0]), ladder[-1])
+    factor, name = unit_of(quantity, value, unit)
     return digits(value / factor), name
 
 
 def alike(quantity: str, value: float, other: float) -> str:
     """`value` in the unit that `other` is shown in, and without it: the second of two numbers in a sentence."""
+    return digits(value / unit_of(quantity, other)[0])
+
+
+def unit_of(quantity: str, value: float, unit: str = "") -> tuple[float, str]:
+    """How many base units the unit is that `value` is shown in, and its name."""
     ladder = _LADDERS.get(quantity)
     if ladder is None:
-        return digits(value)
-    factor, _ = next((step for step in ladder if abs(other) >= step[0]), ladder[-1])
-    return digits(value / factor)
+        return 1.0, unit if unit != "1" else ""
+    return next((step for step in ladder if abs(value) >= step[0]), ladder[-1])
 
 
 def digits(number: float) -> str:

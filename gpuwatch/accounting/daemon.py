@@ -25,6 +25,8 @@ from gpuwatch.accounting import landing, metrics
 from gpuwatch.accounting.accountant import Accountant, Collected, Report
 from gpuwatch.accounting.alerts import Policy
 from gpuwatch.accounting.allocations import Allocations
+from gpuwatch.accounting.forecaster import Forecaster
+from gpuwatch.accounting.forecaster import Policy as Foresight
 from gpuwatch.accounting.leadership import InPostgres, Leadership, OfFile
 from gpuwatch.accounting.metrics import Health
 from gpuwatch.accounting.outputs import Outputs, outputs_of
@@ -119,9 +121,10 @@ class AccountingDaemon:
         cluster = settings.site.cluster
         accounting = settings.accounting
         tariffs = SiteTariffs(accounting.rates_file, accounting.zone)
+        foresight = Foresight(settings.alerts.tolerance_ratio, accounting.open_ended_names)
         self._accountant = Accountant(
             store, sources, notifiers, policy, self._stopping, allocations, cluster, tariffs,
-            accounting.history_bytes,
+            accounting.history_bytes, Forecaster(cluster, foresight),
         )  # fmt: skip
         outputs.start()
         self._outputs = outputs
@@ -217,7 +220,7 @@ class AccountingDaemon:
         try:
             if self._accountant is None or self._leadership is None:
                 raise RuntimeError("run_pass before start")
-            leads = self._leads(self._leadership)
+            leads = self._leads(self._leadership, self._accountant)
             report = self._accountant.run_pass(now) if leads else Report(now, "standby")
         except GpuwatchError as exc:
             log.error("pass failed reason=%s", hygiene.log(str(exc)))
@@ -231,11 +234,13 @@ class AccountingDaemon:
         shown = self._report if self._report and self._failures < FAILURES_SHOWN else Report(now, "failed")
         return replace(shown, time=now, outcome="failed", collected=Collected())
 
-    def _leads(self, leadership: Leadership) -> bool:
+    def _leads(self, leadership: Leadership, accountant: Accountant) -> bool:
         leads = False
         try:
             leads = leadership.leads()
         finally:
+            if not leads:
+                accountant.stand_by()
             self._change(lambda health: replace(health, leading=float(leads)))
         return leads
 

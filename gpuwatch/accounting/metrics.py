@@ -10,14 +10,16 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from gpuwatch.accounting import record_metrics
 from gpuwatch.accounting.accountant import Report
 from gpuwatch.accounting.shown import jobs_in, labels_of, shown
+from gpuwatch.forecast.projection import HOURS
 from gpuwatch.ledger.charging import cost_of
 from gpuwatch.ledger.posting import REASONS
 from gpuwatch.ledger.quality import quality_of
 from gpuwatch.ledger.queries import Campaign, Job, used
 from gpuwatch.ledger.records import REASONS as RECORD_REASONS
-from gpuwatch.model import EMPTY, Labelled, Labels, Metric, SinkHealth, metric, metrics_of, series_of
+from gpuwatch.model import EMPTY, Forecast, Labelled, Labels, Metric, SinkHealth, metric, metrics_of, series_of
 
 L = TypeVar("L", bound=Labels)
 
@@ -54,6 +56,20 @@ FORECAST = Metric(
     "Projected total of a scope, base unit of the quantity (s, J); q is the probability of staying below.",
     (*_SCOPE, "quantity", "q"),
 )
+OVER = Metric(
+    "gpuwatch_forecast_over_probability",
+    "Probability that a scope comes to more than what is declared for it and the tolerance above that.",
+    (*_SCOPE, "quantity"),
+)
+CROSSING = Metric(
+    "gpuwatch_forecast_crossing_timestamp_seconds",
+    "When a scope has used what is declared for it, Unix seconds; absent where it most likely never will.",
+    (*_SCOPE, "quantity"),
+)
+KILLED = Metric(
+    "gpuwatch_forecast_limit_probability",
+    "Probability that its time limit ends a job before it is done; absent where nothing is known of that.", _SCOPE,
+)  # fmt: skip
 DECLARED = Metric(
     "gpuwatch_declared", "Declared amount (likely) in force, base unit of the quantity.", (*_SCOPE, "quantity")
 )
@@ -224,7 +240,8 @@ def _of_sources(figures: Mapping[tuple[str, str], float], wanted: str) -> Labell
 SINKS = tuple(replace(each, labels=("sink", *each.labels)) for _, each in metrics_of(SinkHealth))
 
 CATALOGUE: tuple[Metric, ...] = (
-    HELD, ALLOCATED, ENERGY, COST, CARBON, DIFFERENCE, FORECAST, DECLARED, ALERT,
+    HELD, ALLOCATED, ENERGY, COST, CARBON, DIFFERENCE, FORECAST, OVER, CROSSING, KILLED, DECLARED, ALERT,
+    *record_metrics.CATALOGUE,
     *(each.metric for each in metrics_of(Health)), *SINKS,
 )  # fmt: skip
 """Every metric that accounting exports."""
@@ -261,11 +278,24 @@ class _Exposition(Collector):
             self._cost(each, report)
         for forecast in report.forecasts:
             if forecast.scope in names:
-                for q, value in forecast.quantiles.items():
-                    self._add(FORECAST, (*labels_of(forecast.scope), forecast.quantity, f"{q:g}"), value)
+                self._forecast(forecast)
+        for described, labels, value in record_metrics.series(report.record):
+            self._add(described, labels, value)
         for alert in report.alerts:
             if alert.scope in names:
                 self._add(ALERT, (alert.kind, *labels_of(alert.scope), alert.quantity, alert.severity), 1.0)
+
+    def _forecast(self, forecast: Forecast) -> None:
+        scope = labels_of(forecast.scope)
+        for q, value in forecast.quantiles.items():
+            self._add(FORECAST, (*scope, forecast.quantity, f"{q:g}"), value)
+        # What is expected of its like is nobody's declaration.
+        if forecast.against == "declared" and forecast.p_over is not None:
+            self._add(OVER, (*scope, forecast.quantity), forecast.p_over)
+            if forecast.crosses_at is not None:
+                self._add(CROSSING, (*scope, forecast.quantity), forecast.crosses_at)
+        if forecast.quantity == HOURS and forecast.p_limit is not None:
+            self._add(KILLED, scope, forecast.p_limit)
 
     def _cost(self, each: Job | Campaign, report: Report) -> None:
         cost, labels = cost_of(jobs_in(each), report.costs), labels_of(each.scope)

@@ -13,16 +13,22 @@ from sqlalchemy import select
 
 from gpuwatch.accounting.accountant import OUTBOX_SECONDS, Accountant, Report
 from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.forecaster import Forecaster
+from gpuwatch.accounting.forecaster import Policy as Foresight
+from gpuwatch.accounting.forecasts import OPEN_ENDED
 from gpuwatch.accounting.metrics import after, at_start
+from gpuwatch.accounting.site_record import Standing
 from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
 from gpuwatch.ledger import record_store, tables
+from gpuwatch.ledger.burnup_store import load_burnups, save_burnups
+from gpuwatch.ledger.forecast_store import KEPT_SECONDS
 from gpuwatch.ledger.store import Store, open_store
-from gpuwatch.model import Scope
+from gpuwatch.model import BurnUp, BurnUpPoint, Scope
 from gpuwatch.schedulers.base import Live
 from gpuwatch.usage.base import Allocated, Delivery, Failure, Mark, Reached
 from tests.accounting.fakes import FakeNotifier, FakeSource
 from tests.ledger.batch import record
-from tests.ledger.deliveries import EPOCH, ORIGIN, T0, declared, delivery, progress, row
+from tests.ledger.deliveries import EPOCH, ORIGIN, T0, declared, delivery, progress, row, run_started
 
 NOW = T0 + 120.0
 FAILED = Failure("http://prometheus target gw0:9838", "has rows, and nobody says whose")
@@ -50,11 +56,94 @@ def test_a_pass_posts_acknowledges_forecasts_and_tells(store: Store) -> None:
     )  # fmt: skip
     assert [10] == source.acknowledged
     (hours,) = (each for each in report.forecasts if each.quantity == "device-hours" and each.scope.kind == "job")
-    assert {0.5: pytest.approx(400.0)} == hours.quantiles
+    assert 180.0 < hours.quantiles[0.1] < 400.0 < hours.quantiles[0.9]
+    assert 7 == len(hours.quantiles)
+    assert 0.8 < hours.p_over
     assert [("projected", Scope("job", "run-1"), "device-hours")] == [
         (alert.kind, alert.scope, alert.quantity) for alert in report.alerts
     ]
     assert ["raised"] == [change.what for change in notifier.told]
+
+
+def test_a_pass_says_how_right_forecasts_were(store: Store) -> None:
+    """Of none so far: an overrun is told of from 80 % on."""
+    assert Standing(0, 0.8, {}) == run(store, FakeSource([overrun()])).record
+
+
+def test_what_has_no_end_to_be_forecast_has_a_budget(store: Store) -> None:
+    """A notebook is told of once it used more than was declared for it, and of no day on which it will have."""
+    forecaster = Forecaster("default", Foresight(open_ended=("jupyter*",)))
+    source = FakeSource([delivery([row()], [declared("device-hours=0.05")], [run_started(name="jupyter-lab")])])
+    accountant = Accountant(store, {"fake": source}, {}, POLICY, forecaster=forecaster)
+
+    report = accountant.run_pass(NOW)
+
+    assert [(OPEN_ENDED, {})] == [
+        (each.basis, each.quantiles) for each in report.forecasts if each.quantity == "device-hours"
+    ]
+    assert () == report.alerts
+    more = {"held_seconds": 200.0, "state_seconds": {"working": 200.0}, "last_seen": T0 + 200.0}
+    source.answers = [delivery([row(**more)], seq=20)]
+    assert ["exceeded"] == [alert.kind for alert in accountant.run_pass(NOW + 60).alerts]
+
+
+def batch_job(store: Store, limit_seconds: float, step: float | None, declaration: str | None) -> Report:
+    """A pass over a job of a batch system on one device, of which nothing alike has ended."""
+    with store.writing() as connection:
+        told = record("7", started=float(T0), ended=None, seen=NOW, state="RUNNING", nodes=("gw0",), devices=1.0,
+                      limit_seconds=limit_seconds, submitted=T0 - 60)  # fmt: skip
+        record_store.post_records(connection, [told])
+    said = [declared(declaration, job_id="7")] if declaration else []
+    done = [progress(step, job_id="7")] if step is not None else []
+    return run(store, FakeSource([delivery([row("7")], said, done)]))
+
+
+@pytest.mark.parametrize("declaration", [None, "device-hours=1"])
+def test_a_job_that_its_time_limit_will_kill_is_told_of(store: Store, declaration: str | None) -> None:
+    """A quarter of it took 100 seconds, and its limit is at 200."""
+    report = batch_job(store, 200.0, 250, declaration)
+
+    assert [("limit", Scope("job", "7"), "wall")] == [
+        (alert.kind, alert.scope, alert.quantity) for alert in report.alerts
+    ]
+    assert "will be killed by its time limit with probability" in report.alerts[0].text
+
+
+def test_of_what_is_shipped_alone_no_time_limit_is_told(store: Store) -> None:
+    """Ten times the limit is declared, and nobody knows what this user's declarations are worth."""
+    report = batch_job(store, 200.0, None, "device-hours=0.5")
+
+    assert {None} == {each.p_limit for each in report.forecasts}
+    assert [] == [alert.kind for alert in report.alerts if alert.kind == "limit"]
+
+
+def test_a_chain_runs_into_its_limits_by_intention(store: Store) -> None:
+    """The second job of it goes on with the first one's work, and a third one will with its."""
+    first, second = T0 - 400.0, float(T0)
+    with store.writing() as connection:
+        record_store.post_records(connection, [
+            record("6", started=first, ended=T0 - 200.0, seen=NOW, state="TIMEOUT", nodes=("gw0",), devices=1.0,
+                   limit_seconds=200.0, submitted=int(first)),
+            record("7", started=second, ended=None, seen=NOW, state="RUNNING", nodes=("gw0",), devices=1.0,
+                   limit_seconds=200.0, submitted=int(second)),
+        ])  # fmt: skip
+    of_chain = [
+        declared("campaign=llama", job_id="6", started=int(first), time=first + 1.0),
+        declared("campaign=llama", job_id="7", seq=7),
+    ]
+    before = {"started": int(first), "time": T0 - 201.0}
+    steps = [
+        progress(10, job_id="6", **{**before, "time": first + 5.0}), progress(200, job_id="6", **before),
+        progress(210, job_id="7", start_step=200, time=T0 + 5.0), progress(300, job_id="7", start_step=200),
+    ]  # fmt: skip
+    earlier = row("6", started=int(first), last_seen=T0 - 200.0, held_seconds=200.0, open=False,
+                  state_seconds={"working": 200.0})  # fmt: skip
+
+    report = run(store, FakeSource([delivery([earlier, row("7")], of_chain, steps)]))
+
+    hours = [each for each in report.forecasts if each.scope.name == "7" and each.quantity == "device-hours"]
+    assert [True] == [(each.p_limit or 0.0) > 0.8 for each in hours]
+    assert [] == [alert.kind for alert in report.alerts]
 
 
 def test_a_delivery_of_another_cluster_is_a_failed_node(store: Store) -> None:
@@ -310,7 +399,7 @@ def test_a_campaign_is_forecast_and_compared_as_a_whole(store: Store) -> None:
         for each in report.forecasts
         if each.scope == Scope("campaign", "llama") and each.quantity == "device-hours"
     )
-    assert {0.5: pytest.approx(800.0)} == hours.quantiles
+    assert hours.quantiles[0.1] < 800.0 < hours.quantiles[0.9]
     assert [Scope("campaign", "llama")] == [alert.scope for alert in report.alerts]
 
 
@@ -342,3 +431,18 @@ def test_two_clusters_in_one_ledger_leave_each_other_alone(store: Store) -> None
     with store.reading() as connection:
         charged = connection.scalars(select(tables.charges.c.cluster).order_by(tables.charges.c.cluster))
         assert ["north", "south"] == list(charged)
+
+
+def test_a_pass_drops_the_burnups_of_what_is_long_over(store: Store) -> None:
+    """What runs keeps its own, and goes on with it."""
+    burnup, over, running = BurnUp(T0, (BurnUpPoint(T0 + 10.0, 8.0),)), ("run-0", int(T0)), ("run-1", int(T0))
+    with store.writing() as connection:
+        save_burnups(connection, "default", {over: burnup}, NOW - KEPT_SECONDS - 300.0)
+        save_burnups(connection, "default", {running: burnup}, NOW)
+
+    run(store, FakeSource([overrun()]))
+
+    with store.reading() as connection:
+        kept = load_burnups(connection, "default", [over, running])
+    assert [running] == list(kept)
+    assert [8.0, 100.0] == [point.used for point in kept[running].points]

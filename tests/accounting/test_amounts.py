@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpuwatch.accounting.amounts import alike, amount, digits
+from gpuwatch.accounting.amounts import alike, amount, digits, unit_of
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,13 @@ def test_money_has_its_currency_and_charge_no_unit() -> None:
 def test_the_second_number_of_a_sentence_has_the_unit_of_the_first() -> None:
     """450 kWh, more than the 0.5 declared (kWh, not 500 Wh)."""
     assert "0.5" == alike("energy", 1.8e6, 1.62e9)
+
+
+def test_a_unit_is_as_many_base_units() -> None:
+    """Of an amount in it; what has no ladder of units is in its own."""
+    assert [(3.6e6, "kWh"), (3600.0, "device-hours"), (1.0, "EUR"), (1.0, "")] == [
+        unit_of("energy", 1.62e9),
+        unit_of("device-hours", 1.0),
+        unit_of("cost", 9.0, "EUR"),
+        unit_of("charge", 9.0, "1"),
+    ]

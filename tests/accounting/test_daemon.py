@@ -88,6 +88,22 @@ def test_the_first_pass_comes_at_once(make: Make) -> None:
     assert "job:run-1" in daemon.body()
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [({"accounting.open_ended_names": ["*"]}, False), ({"alerts.tolerance_ratio": 9.0}, True)],
+)
+def test_forecasts_are_as_configured(make: Make, changed: dict[str, Any], told: bool) -> None:
+    """What has no end to be forecast has no quantiles; ten times what is declared is hardly ever needed."""
+    daemon = make(**changed)
+    daemon.start()
+    until(daemon.ready)
+
+    text = daemon.render_metrics().decode()
+
+    assert told is ("gpuwatch_forecast_quantile" in text)
+    assert "gpuwatch_alert_active" not in text
+
+
 def test_passes_come_at_the_interval(make: Make) -> None:
     """The scheduler's doing."""
     daemon = make(**{"accounting.interval_seconds": 0.05})

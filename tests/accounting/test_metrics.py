@@ -13,6 +13,7 @@ from gpuwatch.accounting.accountant import Collected, Report
 from gpuwatch.accounting.allocations import Asked
 from gpuwatch.accounting.metrics import CATALOGUE, after, at_start, render
 from gpuwatch.accounting.shown import MAX_SCOPES, shown
+from gpuwatch.accounting.site_record import Standing
 from gpuwatch.ledger.jobs import Run
 from gpuwatch.ledger.queries import Campaign, Current, Job
 from gpuwatch.ledger.scopes import Revision
@@ -44,7 +45,10 @@ def job(name: str = "run-1", **changed: object) -> Job:
 
 def report(*jobs: Job) -> Report:
     alert = Alert("projected", JOB, "device-hours", "warning", 1050.0, 400.0, 200.0, "secret text")
-    forecast = Forecast(JOB, "device-hours", 100.0, {0.5: 400.0}, HOURS, "used / progress", 1100.0)
+    forecast = Forecast(
+        JOB, "device-hours", 100.0, {0.1: 300.0, 0.5: 400.0}, HOURS, "its burn-up at 25 %", 1100.0, 0.9, 1200.0,
+        against="declared", reference=200.0, p_limit=0.25,
+    )  # fmt: skip
     campaigns = (Campaign(Scope("campaign", "llama"), jobs),) if jobs else ()
     return Report(1100.0, "ok", Collected(2, 1, 3), Current(jobs, campaigns), (forecast,), (alert,))
 
@@ -72,11 +76,33 @@ def test_a_job_and_its_campaign_are_exported() -> None:
         "gpuwatch_ledger_energy_joules_total{scope=run-1,scope_kind=job}": 36_000.0,
         "gpuwatch_ledger_held_device_seconds_total{scope=llama,scope_kind=campaign}": 100.0,
         "gpuwatch_ledger_energy_joules_total{scope=llama,scope_kind=campaign}": 36_000.0,
+        "gpuwatch_forecast_quantile{q=0.1,quantity=device-hours,scope=run-1,scope_kind=job}": 300.0,
         "gpuwatch_forecast_quantile{q=0.5,quantity=device-hours,scope=run-1,scope_kind=job}": 400.0,
+        "gpuwatch_forecast_over_probability{quantity=device-hours,scope=run-1,scope_kind=job}": 0.9,
+        "gpuwatch_forecast_crossing_timestamp_seconds{quantity=device-hours,scope=run-1,scope_kind=job}": 1200.0,
+        "gpuwatch_forecast_limit_probability{scope=run-1,scope_kind=job}": 0.25,
         "gpuwatch_declared{quantity=device-hours,scope=run-1,scope_kind=job}": 180.0,
         f"gpuwatch_alert_active{{{alert}}}": 1.0,
     }
     assert expected == {key: value for key, value in found.items() if "accounting" not in key}
+
+
+def test_what_is_expected_of_its_like_is_no_declaration() -> None:
+    """Whoever watches P(over) watches what somebody declared."""
+    told = report(job())
+    (forecast,) = told.forecasts
+
+    text = render(replace(told, forecasts=(replace(forecast, against="expected", p_limit=None),)), at_start())
+
+    assert b"forecast_quantile" in text
+    assert not re.search(rb"_over_|_crossing_|_limit_", text)
+
+
+def test_the_record_of_the_site_is_exported() -> None:
+    """How many forecasts it is of, from when on an overrun is told, and what became of them."""
+    told = samples(render(replace(report(), record=Standing(7)), at_start()))
+
+    assert (7.0, 0.8) == (told["gpuwatch_forecast_finished{}"], told["gpuwatch_forecast_alert_threshold{}"])
 
 
 def test_what_is_unknown_is_absent() -> None:

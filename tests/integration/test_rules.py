@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gpuwatch.accounting.alerts import KINDS
 from tests.integration.debian import REPOSITORY, run
 from tests.integration.metrics import exported, named_in
 
@@ -83,7 +84,7 @@ def test_alerts_about_jobs_are_what_accounting_decided() -> None:
     about_jobs = [rule for rule in RULES if "gpuwatch_alert_active" in rule["expr"]]
     decided = "max by (kind, scope_kind, scope, quantity, severity) (gpuwatch_alert_active{kind="
 
-    assert {"exceeded", "projected"} == {re.findall(r'kind="(\w+)"', rule["expr"])[0] for rule in about_jobs}
+    assert set(KINDS) == {re.findall(r'kind="(\w+)"', rule["expr"])[0] for rule in about_jobs}
     assert all(rule["expr"].startswith(decided) and "for" not in rule for rule in about_jobs)
 
 
