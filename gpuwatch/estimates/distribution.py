@@ -38,11 +38,6 @@ class Distribution:
     cut: int = 0
     effective: float = 0.0
 
-    def upto(self, amount: float) -> float:
-        """The mass at or below an amount."""
-        place = bisect_right(self.amounts, amount)
-        return self.mass[place - 1] if place else 0.0
-
     def quantile(self, q: float, beyond: float = 0.0) -> float | None:
         """The amount that the fraction `q` does not exceed, of those that come to more than `beyond`.
 
@@ -102,34 +97,3 @@ def _steps(ordered: Sequence[Sample], at_risk: float) -> Iterator[tuple[float, f
         at_risk -= sum(each.weight for each in group)
         if ended > 0:
             yield amount, 1.0 - left
-
-
-def mixed(parts: Sequence[tuple[float, Distribution]]) -> Distribution:
-    """A mixture, each part with its share. A part that is outlived loses its share by itself, as Bayes has it."""
-    whole = sum(share for share, part in parts if part.amounts)
-    jumps: list[tuple[float, float]] = []
-    for share, part in parts:
-        before = 0.0
-        for amount, mass in zip(part.amounts, part.mass, strict=True):
-            jumps.append((amount, share / whole * (mass - before)))
-            before = mass
-    jumps.sort()
-    amounts: list[float] = []
-    upto: list[float] = []
-    total = 0.0
-    for amount, jump in jumps:
-        total += jump
-        if amounts and amounts[-1] == amount:
-            upto[-1] = total
-        elif jump > 0:
-            amounts.append(amount)
-            upto.append(total)
-    if upto and upto[-1] >= _WHOLE:
-        upto[-1] = 1.0
-    return Distribution(
-        tuple(amounts),
-        tuple(upto),
-        sum(part.n for _, part in parts),
-        sum(part.cut for _, part in parts),
-        sum(part.effective for _, part in parts),
-    )

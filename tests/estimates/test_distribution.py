@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuwatch.estimates.distribution import Distribution, Sample, distribution, mixed
+from gpuwatch.estimates.distribution import Distribution, Sample, distribution
 
 _amounts = st.floats(1e-3, 1e6)
 _samples = st.lists(st.builds(Sample, _amounts, st.booleans(), st.floats(0.05, 1.0)), min_size=1, max_size=40)
@@ -126,24 +126,3 @@ def test_many_runs_have_the_quantiles_that_statistics_knows(amounts: list[float]
     assert median is not None
     assert ordered[place - 1] * (1 - 1e-9) <= median <= ordered[min(place + 1, len(ordered) - 1)] * (1 + 1e-9)
     assert quantiles(amounts, n=2)[0] == pytest.approx(median, abs=ordered[place + 1] - ordered[place - 2])
-
-
-@given(_samples, _samples, st.floats(0.01, 0.99))
-def test_a_mixture_has_each_part_s_mass_by_its_share(
-    left: list[Sample], right: list[Sample], share: float
-) -> None:
-    """At every amount, where both parts have any."""
-    parts = distribution([*left, Sample(1e7)]), distribution([*right, Sample(1e7)])
-    found = mixed([(share, parts[0]), (1 - share, parts[1])])
-
-    for amount in (*parts[0].amounts, *parts[1].amounts):
-        mass = share * parts[0].upto(amount) + (1 - share) * parts[1].upto(amount)
-        assert mass == pytest.approx(found.upto(amount), abs=1e-9)
-
-
-def test_a_part_that_is_outlived_has_no_say() -> None:
-    """After 10 only the part that knows of longer runs counts, whatever its share was."""
-    found = mixed([(0.9, of(1, 2, 3)), (0.1, of(20, 30))])
-
-    assert 20 == found.quantile(0.01, 10.0)
-    assert pytest.approx(30) == found.quantile(1.0, 10.0)

@@ -1,4 +1,4 @@
-"""Real traces in order of time: what was expected of each run, by those that had ended, against what it took."""
+"""Real traces in order of time: what was said of each run, by those that had ended, against what it took."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import csv
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from gpuwatch.estimates.expectations import Experience, Run
 from gpuwatch.estimates.history import likeness
 from gpuwatch.ledger.past import Ending, PastJob
-from gpuwatch.model import Scope
 
 DATA = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 EAGLE = DATA / "nrel_eagle" / "normalised.csv"
@@ -27,14 +24,6 @@ pytestmark = [
     pytest.mark.data,
     pytest.mark.skipif(not (EAGLE.exists() and MLPERF.exists()), reason="the sample data is not there"),
 ]
-
-
-class Held(NamedTuple):
-    """Of how many runs the 80 % interval held what they took; how wide it was as a ratio, in the middle of all."""
-
-    runs: int
-    ratio: float
-    width: float
 
 
 def past_jobs(file: Path) -> list[PastJob]:
@@ -56,23 +45,6 @@ def _job(row: Mapping[str, str]) -> PastJob:
     )  # fmt: skip
 
 
-def held(jobs: list[PastJob], after_seconds: float) -> Held:
-    """What was expected of each run so long after its start, by what had ended by then."""
-    inside, widths = 0, []
-    for job, before in _in_time(jobs, after_seconds):
-        devices = job.device_seconds / job.wall_seconds
-        limit = None if job.limit_seconds is None else job.limit_seconds * devices
-        run = Run(Scope("job", job.job_id), job.user, job.account, job.name, after_seconds * devices, limit)
-        found = Experience(
-            {job.user: [each for each in before if each.user == job.user]}, before[:1000]
-        ).expectation(run)
-        if found is not None and {0.1, 0.9} <= found.quantiles.keys():
-            low, high = found.quantiles[0.1], found.quantiles[0.9]
-            inside += low * (1 - 1e-9) <= job.device_seconds <= high * (1 + 1e-9)
-            widths.append(high / low)
-    return Held(len(widths), inside / len(widths), sorted(widths)[len(widths) // 2])
-
-
 def _in_time(jobs: list[PastJob], after_seconds: float) -> Iterator[tuple[PastJob, list[PastJob]]]:
     """Each run that lasted so long, with those that had ended at that time, the latest first."""
     ended = [job.ended or 0.0 for job in jobs]
@@ -80,24 +52,6 @@ def _in_time(jobs: list[PastJob], after_seconds: float) -> Iterator[tuple[PastJo
         if job.wall_seconds > after_seconds:
             place = bisect_right(ended, job.started + after_seconds)
             yield job, jobs[:place][::-1]
-
-
-def test_expectations_of_a_cluster_s_jobs_hold_about_what_they_say() -> None:
-    """A thousand jobs of two days; most are one user's, submitted in bulk."""
-    jobs = past_jobs(EAGLE)
-    found = {after: held(jobs, after) for after in (0.0, 600.0, 3600.0)}
-    print(found)
-
-    assert all(0.7 <= each.ratio <= 0.95 for each in found.values())
-
-
-def test_expectations_of_training_runs_hold_about_what_they_say() -> None:
-    """A thousand runs of benchmarks of many sites, in the order of their starts."""
-    jobs = past_jobs(MLPERF)
-    found = {after: held(jobs, after) for after in (0.0, 60.0, 600.0)}
-    print(found)
-
-    assert all(0.7 <= each.ratio <= 0.95 for each in found.values())
 
 
 @pytest.mark.parametrize(("file", "declared"), [(EAGLE, False), (MLPERF, False), (MLPERF, True)])
