@@ -33,6 +33,7 @@ COMMANDS = {
     "budget": "gpuwatch.cli.budget:budget",
     "rates": "gpuwatch.cli.rates:rates",
     "restate": "gpuwatch.cli.restate:restate",
+    "backtest": "gpuwatch.cli.backtest:backtest",
     "import": "gpuwatch.cli.imports:imports",
     "ledger": "gpuwatch.cli.ledger:group",
     "replay": "gpuwatch.cli.replay:replay",

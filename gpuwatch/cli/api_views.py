@@ -6,15 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from gpuwatch.accounting.views import JobView
+from gpuwatch.accounting.series import BurnUpSeries
+from gpuwatch.accounting.views import JobView, with_declared
 from gpuwatch.ledger.alert_store import PastChange
-from gpuwatch.ledger.budgets import Budget, Committed, UserPart, Word
+from gpuwatch.ledger.budgets import Budget, Committed, Expected, UserPart, Word
 from gpuwatch.ledger.charging import Cost
+from gpuwatch.ledger.forecast_store import KeptForecast
 from gpuwatch.ledger.jobs import Job, Run
 from gpuwatch.ledger.periods import Grouped, Row
 from gpuwatch.ledger.quality import Figure, Gap, Kind, Quality
 from gpuwatch.ledger.scopes import Revision
-from gpuwatch.model import Alert, Estimate, Expectation, Forecast, Progress, Scope, Usage
+from gpuwatch.model import Alert, BurnUpPoint, Estimate, Expectation, Forecast, Progress, Scope, Usage
 from gpuwatch.notifiers.base import Change
 from gpuwatch.schedulers.base import Facts, Grant, Live, Record, RecordId
 from gpuwatch.web.api_documents import COST
@@ -27,18 +29,40 @@ KINDS: tuple[Kind, ...] = ("device-hours", "energy", "states")
 def view_of(document: Document) -> JobView:
     """A job of `/jobs` or `/jobs/{name}`."""
     scope = Scope("job", document["job"])
-    forecasts = {
-        quantity: Forecast(
-            scope, quantity, each["used"], {float(q): value for q, value in each["quantiles"].items()}, None,
-            each["basis"], document["last_seen"],
-        )
-        for quantity, each in document["forecasts"].items()
-    }  # fmt: skip
+    job = _job(scope, document)
+    forecasts = {quantity: forecast_of(scope, quantity, each) for quantity, each in document["forecasts"].items()}
     alerts = tuple(_alert(scope, each) for each in document["alerts"])
     bases = tuple(document.get("bases", ()))
     return JobView(
-        _job(scope, document), forecasts, alerts, _quality(document), _cost(document), bases,
+        job, with_declared(forecasts, job), alerts, _quality(document), _cost(document), bases,
         _expectation(scope, document.get("expectation")),
+    )  # fmt: skip
+
+
+def forecast_of(scope: Scope, quantity: str, each: Document) -> Forecast:
+    """A forecast of a job."""
+    quantiles = {float(q): value for q, value in each["quantiles"].items()}
+    begin = each.get("crosses_from")
+    between = (begin, each.get("crosses_to")) if begin is not None else None
+    return Forecast(
+        scope, quantity, each["used"], quantiles, None, each["basis"], each["time"], each.get("p_over"),
+        each.get("crosses_at"), between, each.get("against") or "", each.get("reference"), each.get("p_limit"),
+        each.get("stage") or "", each.get("record") or "",
+    )  # fmt: skip
+
+
+def series_of(document: Document) -> BurnUpSeries:
+    """How a job came to where it is, of `/forecasts/{name}`."""
+    points = tuple(BurnUpPoint(*each) for each in document["burnup"])
+    foretold = {quantity: [_kept(each) for each in said] for quantity, said in document["points"].items()}
+    return BurnUpSeries(points, foretold)
+
+
+def _kept(each: Document) -> KeptForecast:
+    quantiles = {float(q): value for q, value in each["quantiles"].items()}
+    return KeptForecast(
+        each["started"], each["time"], each["used"], quantiles, each["declared"], each["p_over"],
+        each["crosses_at"],
     )  # fmt: skip
 
 
@@ -106,7 +130,15 @@ def budget_of(document: Document) -> Budget:
             UserPart(each["user"], each["granted_seconds"], each["reported_seconds"], each["recorded_seconds"])
             for each in document["users"]
         ),
+        expected=_expected(document),
     )
+
+
+def _expected(document: Document) -> Expected | None:
+    low, median, high = (document.get(f"expected_{name}seconds") for name in ("low_", "", "high_"))
+    if low is None or median is None or high is None:
+        return None
+    return Expected(low, median, high, document["expected_jobs"], document["over_probability"])
 
 
 def _job(scope: Scope, document: Document) -> Job:

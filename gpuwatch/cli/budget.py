@@ -35,8 +35,8 @@ def budget(
     api: ApiOption = None,
 ) -> None:
     """Show an account's budget: granted, used, promised to jobs, left, and when it runs out at the present pace.
-
-    Sub-accounts are part of it. The batch system's figure stands beside what its jobs add up to in the ledger.
+    Sub-accounts are part of it. The batch system's figure stands beside what its jobs add up to in the ledger,
+    and what running jobs may use until their time limits beside what they are expected to.
     """
     from gpuwatch.cli.budget_views import detail_lines, document, list_lines
 
@@ -59,12 +59,13 @@ def budget(
 def _read(
     ledger: str | None, config_file: Path | None, account: str | None, cluster: str | None, resource: str
 ) -> list[Budget]:
+    from gpuwatch.accounting.expected_use import expecting
     from gpuwatch.ledger.budgets import accounts_in, budgets
 
     with opened(ledger, config_file) as connection:
         accounts = accounts_in(connection)
         wanted = _wanted(accounts, account, cluster)
-        return list(budgets(connection, accounts, wanted, resource, time.time()))
+        return list(expecting(budgets(connection, accounts, wanted, resource, time.time())))
 
 
 def _asked(client: ApiClient, account: str | None, cluster: str | None, resource: str) -> list[Budget]:
@@ -85,6 +86,7 @@ def _print_group(
     group: str, resource: str, ledger: str | None, config_file: Path | None, as_json: bool, now: float
 ) -> None:
     from gpuwatch import config
+    from gpuwatch.accounting.expected_use import expecting, group_expecting
     from gpuwatch.cli.budget_views import group_document, group_lines
     from gpuwatch.ledger.budgets import accounts_in, budgets
     from gpuwatch.ledger.groups import GroupBudget, accounts_of
@@ -95,7 +97,8 @@ def _print_group(
     with opened(ledger, config_file) as connection:
         accounts = accounts_in(connection)
         wanted = accounts_of(groups, group, accounts)
-        found = GroupBudget(group, resource, now, tuple(budgets(connection, accounts, wanted, resource, now)))
+        each = expecting(budgets(connection, accounts, wanted, resource, now))
+        found = group_expecting(GroupBudget(group, resource, now, tuple(each)))
     if as_json:
         print(json.dumps(group_document(found), separators=(",", ":"), allow_nan=False))
     else:

@@ -9,8 +9,9 @@ from typing import Any
 
 from gpuwatch import hygiene
 from gpuwatch.accounting.amounts import amount, digits
+from gpuwatch.accounting.forecast_words import percent
 from gpuwatch.cli.periods import columns
-from gpuwatch.ledger.budgets import PACE_SECONDS, RESOURCES, Budget, UserPart, Word
+from gpuwatch.ledger.budgets import PACE_SECONDS, RESOURCES, Budget, Expected, UserPart, Word
 from gpuwatch.ledger.groups import GroupBudget
 
 UNITS: Mapping[str, str] = MappingProxyType(
@@ -19,7 +20,7 @@ UNITS: Mapping[str, str] = MappingProxyType(
 _HOUR = 3600.0
 _DAY = 86_400.0
 _FAR = 50 * 365 * _DAY
-_HEAD = ("ACCOUNT", "GRANTED", "USED", "COMMITTED", "LEFT", "A DAY", "RUNS OUT", "SOURCE")
+_HEAD = ("ACCOUNT", "GRANTED", "USED", "COMMITTED", "EXPECTED", "LEFT", "A DAY", "RUNS OUT", "SOURCE")
 
 
 def document(budget: Budget) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def document(budget: Budget) -> dict[str, Any]:
         "running_jobs": committed.running_jobs,
         "waiting_jobs": committed.waiting_jobs,
         "unlimited_jobs": committed.unlimited_jobs,
+        **_expected_document(budget.expected),
         "left_after_committed_hours": _hours(budget.free) if told else None,
         "pace_hours_per_day": budget.pace * _DAY / _HOUR if told else None,
         "pace_days": PACE_SECONDS / _DAY,
@@ -59,6 +61,16 @@ def document(budget: Budget) -> dict[str, Any]:
         "accounts": list(budget.accounts),
         "coordinators": list(budget.coordinators),
         "users": [_user_document(each) for each in budget.users],
+    }
+
+
+def _expected_document(expected: Expected | None) -> dict[str, Any]:
+    return {
+        "expected_low_hours": _hours(expected.low_seconds) if expected else None,
+        "expected_hours": _hours(expected.seconds) if expected else None,
+        "expected_high_hours": _hours(expected.high_seconds) if expected else None,
+        "expected_jobs": expected.jobs if expected else 0,
+        "over_probability": expected.p_over if expected else None,
     }
 
 
@@ -109,6 +121,7 @@ def group_document(found: GroupBudget) -> dict[str, Any]:
         "used_hours": _hours(found.used),
         "left_hours": _hours(found.left),
         "committed_hours": _hours(found.committed),
+        **_expected_document(found.expected),
         "left_after_committed_hours": _hours(found.free),
         "pace_hours_per_day": found.pace * _DAY / _HOUR,
         "runs_out": found.runs_out,
@@ -135,7 +148,8 @@ def group_lines(found: GroupBudget) -> list[str]:
 def _cells(budget: Budget | GroupBudget) -> tuple[str, ...]:
     committed = budget.committed if isinstance(budget, GroupBudget) else budget.committed.seconds
     return (
-        _figure(budget.granted), _figure(budget.used), _figure(committed), _figure(budget.left),
+        _figure(budget.granted), _figure(budget.used), _figure(committed),
+        _figure(budget.expected.seconds if budget.expected else None), _figure(budget.left),
         _figure(budget.pace * _DAY), _runs_out(budget),
     )  # fmt: skip
 
@@ -147,6 +161,7 @@ def detail_lines(budget: Budget) -> Iterator[str]:
         ("granted", _granted(budget)),
         ("used", _used(budget)),
         ("committed", _committed(budget)),
+        ("expected", _expected(budget)),
         ("left", _left(budget)),
         ("pace", _pace(budget)),
         ("part of", [budget.parent] if budget.parent else []),
@@ -219,6 +234,21 @@ def _committed(budget: Budget) -> Iterator[str]:
     yield f"{_figure(committed.seconds)} at most, until their time limits: {', '.join(parts)}"
     if committed.unlimited_jobs:
         yield f"without {_jobs(committed.unlimited_jobs)} that {_has(committed.unlimited_jobs)} no time limit"
+
+
+def _expected(budget: Budget) -> Iterator[str]:
+    """What running jobs will use of what they may, and whether the account has as much."""
+    expected = budget.expected
+    if expected is None:
+        return
+    running = budget.committed.running_jobs
+    of = _jobs(running) if expected.jobs >= running else f"{expected.jobs:,} of {_jobs(running)}"
+    low, high = _figure(expected.low_seconds), _figure(expected.high_seconds)
+    run = "runs" if running == 1 else "run"
+    yield f"{_figure(expected.seconds)} more by {of} that {run}, 80 % between {low} and {high}"
+    if expected.p_over is not None:
+        waits = ", with what waits until its time limits" if budget.committed.waiting_seconds else ""
+        yield f"more than is left with probability {percent(expected.p_over)}{waits}"
 
 
 def _left(budget: Budget) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +16,11 @@ from gpuwatch.cli.options import ConfigOption
 from gpuwatch.errors import DeclarationError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from gpuwatch.ledger.campaign_reading import CampaignView
     from gpuwatch.ledger.campaign_store import Said
+    from gpuwatch.model import Forecast
 
 campaign = typer.Typer(
     no_args_is_help=True, help="What belongs together: add jobs, show what they cost, freeze it."
@@ -224,13 +228,37 @@ def show(
         seen = campaign_reading.view(connection, base, now)
         possible = campaign_reading.possible(connection, seen, now)
         frozen = snapshots.snapshots_of(connection, base)
+        forecasts = _forecasts(connection, seen)
     document = campaign_document.document(seen)
     if key is not None:
         rows = campaign_document.by_tag(seen.members, key)
         _print_json(rows) if as_json else print("\n".join(campaign_views.tag_lines(seen.name, key, rows)))
         return
-    document |= campaign_views.beside(possible, frozen)
-    _print_json(document) if as_json else print("\n".join(campaign_views.detail_lines(document)))
+    _print_whole(document | campaign_views.beside(possible, frozen), forecasts, now, as_json)
+
+
+def _forecasts(connection: Connection, seen: CampaignView) -> Mapping[str, Forecast] | None:
+    """What is forecast of a campaign that goes on; None of one that has ended, which came to what it used."""
+    from gpuwatch.accounting.views import campaigns_forecasts
+
+    if seen.scope is None:
+        return None
+    return campaigns_forecasts(connection, [seen.scope]).get(seen.scope.scope.name)
+
+
+def _print_whole(
+    document: dict[str, Any], forecasts: Mapping[str, Forecast] | None, now: float, as_json: bool
+) -> None:
+    from gpuwatch.accounting.forecast_words import current_lines
+    from gpuwatch.cli.campaign_views import detail_lines
+    from gpuwatch.web.api_documents import forecast_document
+
+    if as_json:
+        found = {quantity: forecast_document(each) for quantity, each in (forecasts or {}).items()}
+        _print_json(document | {"forecasts": found})
+        return
+    projected = current_lines(forecasts, now) if forecasts is not None else ()
+    print("\n".join(detail_lines(document, projected)))
 
 
 def _tag_key(by: str) -> str:

@@ -100,8 +100,8 @@ def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def detail_lines(document: Document) -> Iterator[str]:
-    """A campaign, line by line."""
+def detail_lines(document: Document, projected: Iterable[str] = ()) -> Iterator[str]:
+    """A campaign, line by line; `projected` are the words of what is forecast of it."""
     yield f"campaign {hygiene.label(document['campaign'])}"
     for title, lines in (
         ("", _when(document["totals"])),
@@ -110,6 +110,7 @@ def detail_lines(document: Document) -> Iterator[str]:
         ("energy", _energies(document["totals"])),
         ("runs", _outcomes(document["totals"])),
         ("chains", chain_lines(document.get("chains", ()))),
+        ("projected", projected),
         ("declared", _declared(document)),
         ("snapshots", _snapshots(document.get("snapshots", ()))),
         ("asked", _asked(document["asked"])),

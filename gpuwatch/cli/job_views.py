@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 
 from gpuwatch import hygiene
 from gpuwatch.accounting.amounts import amount, digits, money, split
+from gpuwatch.accounting.cases import is_open_ended
+from gpuwatch.accounting.forecast_words import current_lines, forecast_lines
+from gpuwatch.accounting.forecasts import OPEN_ENDED
 from gpuwatch.accounting.views import JobView
 from gpuwatch.forecast.projection import MEDIAN
 from gpuwatch.ledger.alert_store import PastChange
@@ -81,7 +84,7 @@ def detail_lines(view: JobView, history: Sequence[PastChange], others: Sequence[
         ("energy", _energy(view)),
         ("cost", _cost(view)),
         ("progress", _progress(view.job, now)),
-        ("projected", _projection(view)),
+        ("projected", _forecast(view, now)),
         ("declared", _declared(view)),
         ("alerts", _alerts(view, history)),
     ):
@@ -210,20 +213,21 @@ def _progress(job: Job, now: float) -> Iterator[str]:
         yield f"went back {digits(progress.gone_back)} steps: that work was lost"
 
 
-def _projection(view: JobView) -> Iterator[str]:
-    for quantity, forecast in view.forecasts.items():
-        if not forecast.quantiles:
-            yield f"{quantity}: {forecast.basis}"
-        else:
-            yield f"{_labelled(quantity, forecast.quantiles[MEDIAN])} ({forecast.basis})"
+def _forecast(view: JobView, now: float) -> Iterator[str]:
+    """What it came to, or will come to; what has no end that is known of beforehand is not waited for."""
+    if view.job.state == "ended":
+        yield from forecast_lines(view.forecasts.values())
+    elif not view.forecasts and is_open_ended(view.job, ()):
+        yield OPEN_ENDED
+    else:
+        yield from current_lines(view.forecasts, now)
 
 
 def _declared(view: JobView) -> Iterator[str]:
     """What was declared, and what is expected of a job like this one."""
     lines = list(revision_lines(view.job.revisions))
     if view.expectation is not None:
-        text = f"{expected_text(view.expectation)}: {view.expectation.n:,} {view.expectation.basis}"
-        lines.insert(0 if view.job.revisions else 1, text)
+        lines.append(f"{expected_text(view.expectation)}: {view.expectation.basis}")
     yield from lines
 
 

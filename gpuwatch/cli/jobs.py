@@ -43,6 +43,14 @@ class By(StrEnum):
     GROUP = "group"
 
 
+class Drawn(StrEnum):
+    """What a burn-up is drawn of."""
+
+    DEVICE_HOURS = "device-hours"
+    ENERGY = "energy"
+    WALL = "wall"
+
+
 LedgerOption = Annotated[
     str | None,
     typer.Option(
@@ -84,6 +92,16 @@ EditionOption = Annotated[
     typer.Option(min=0, help="With --by: figures as they were before later restatements; 0: as first charged."),
 ]
 CsvOption = Annotated[bool, typer.Option("--csv", help="With --by: print CSV.")]
+QuantityOption = Annotated[
+    Drawn | None,
+    typer.Option(help="What the chart is of (default: what is declared, device-hours before others)."),
+]
+ChartOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--chart/--no-chart", help="Draw burn-up, forecast and declaration (default: where it is a terminal)."
+    ),
+]
 
 
 def jobs(
@@ -168,23 +186,28 @@ def show(
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
     api: ApiOption = None,
+    quantity: QuantityOption = None,
+    chart: ChartOption = None,
 ) -> None:
     """Show everything known about one job; of several runs of one name the latest."""
+    from gpuwatch.cli.burnup_print import print_chart
     from gpuwatch.cli.job_views import detail_lines
 
     now = time.time()
     client = client_for(api, ledger, config_file)
-    view, history, others = _asked(client, job) if client else _read(ledger, config_file, job, now)
+    drawn = not as_json and (sys.stdout.isatty() if chart is None else chart)
+    view, history, others = _asked(client, job, drawn) if client else _read(ledger, config_file, job, now)
     if as_json:
         from gpuwatch.web.api_documents import history_document, job_document
 
         print(_compact(job_document(view) | history_document(view, history) | {"others": others}))
     else:
         print("\n".join(detail_lines(view, history, others, now)))
+        print_chart(view, quantity.value if quantity else None, now, chart)
 
 
 def _read(ledger: str | None, config_file: Path | None, job: str, now: float) -> Shown:
-    from gpuwatch.accounting.views import views_named, with_bases
+    from gpuwatch.accounting.views import views_named, with_bases, with_burnup
     from gpuwatch.ledger import alert_store
 
     with opened(ledger, config_file) as connection:
@@ -192,15 +215,20 @@ def _read(ledger: str | None, config_file: Path | None, job: str, now: float) ->
         if not views:
             raise Unavailable(f"job {job!r}: not in the ledger; `gpuwatch jobs` lists what is")
         history = alert_store.history(connection, views[0].job.cluster, views[0].job.scope)
-        view = with_bases(connection, views[0])
+        view = with_burnup(connection, with_bases(connection, views[0]))
     return view, history, [each.job.scope.name for each in views[1:]]
 
 
-def _asked(client: ApiClient, job: str) -> Shown:
-    from gpuwatch.cli.api_views import history_of, view_of
+def _asked(client: ApiClient, job: str, drawn: bool) -> Shown:
+    from dataclasses import replace
+
+    from gpuwatch.cli.api_views import history_of, series_of, view_of
 
     document = client.get(f"/jobs/{job}")
-    return view_of(document), history_of(document), document["others"]
+    view = view_of(document)
+    if drawn:
+        view = replace(view, burnup=series_of(client.get(f"/forecasts/{document['job']}")))
+    return view, history_of(document), document["others"]
 
 
 def print_jobs(ledger: str) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from gpuwatch.accounting.views import views_of, with_bases
+from gpuwatch.accounting.expected_use import expecting
+from gpuwatch.accounting.series import series_of
+from gpuwatch.accounting.views import campaigns_forecasts, views_of, with_bases
 from gpuwatch.errors import Rejected
 from gpuwatch.estimates.history import likeness
 from gpuwatch.ledger import alert_store, listing, summaries, tables
@@ -20,10 +22,12 @@ from gpuwatch.ledger.listing import Page, Wanted
 from gpuwatch.ledger.past import Kind, past_jobs, with_details
 from gpuwatch.ledger.quality import quality_document, quality_of
 from gpuwatch.ledger.queries import agents_of
+from gpuwatch.model import EMPTY
 from gpuwatch.web import api_documents as documents
 from gpuwatch.web.api_documents import Document
 from gpuwatch.web.cursors import cursor, name_after, position
 from gpuwatch.web.expectation_documents import likeness_document
+from gpuwatch.web.forecast_documents import series_document
 from gpuwatch.web.operations import Question
 from gpuwatch.web.parameters import time_of
 from gpuwatch.web.roles import may_read_account
@@ -77,6 +81,12 @@ def history(question: Question) -> Document | None:
     return documents.points_document(found[0], points.together(mine))
 
 
+def forecasts(question: Question) -> Document | None:
+    """How one job came to where it is, and what was forecast of it on the way."""
+    found = listing.jobs_called(question.connection, question.viewer.audience, question.name, question.now)
+    return series_document(found[0], series_of(question.connection, found[0])) if found else None
+
+
 def estimates(question: Question) -> Document:
     """What is declared for a page of jobs, beside what they used and are projected to need."""
     page = _jobs(question)
@@ -128,7 +138,11 @@ def campaigns(question: Question) -> Document:
     after = name_after(question.values["cursor"]) if question.values["cursor"] else ""
     limit = question.values["limit"]
     page = listing.campaigns_page(question.connection, question.viewer.audience, after, limit, question.now)
-    found = [documents.campaign_document(campaign, complete) for campaign, complete in page.items]
+    said = campaigns_forecasts(question.connection, [campaign for campaign, _ in page.items])
+    found = [
+        documents.campaign_document(campaign, complete, said.get(campaign.scope.name, EMPTY))
+        for campaign, complete in page.items
+    ]
     return {"campaigns": found, "next": cursor(page.items[-1][0].scope.name) if page.more else None}
 
 
@@ -139,7 +153,8 @@ def campaign(question: Question) -> Document | None:
         return None
     seen, complete = found
     views = views_of(question.connection, seen.jobs[:1000], question.now)
-    return documents.campaign_document(seen, complete) | {
+    said = campaigns_forecasts(question.connection, [seen]).get(seen.scope.name, EMPTY)
+    return documents.campaign_document(seen, complete, said) | {
         "members": [documents.job_document(view) for view in views]
     }
 
@@ -188,7 +203,7 @@ def _budgets(question: Question, name: str | None) -> list[Document]:
         return name in (None, account[1]) and cluster in (None, account[0])
 
     wanted = [each for each in accounts.all if is_wanted(each) and may_read_account(question.viewer, *each)]
-    found = budgets(question.connection, accounts, wanted, question.values["resource"], question.now)
+    found = expecting(budgets(question.connection, accounts, wanted, question.values["resource"], question.now))
     return [documents.budget_document(each) for each in found] if wanted else []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpuwatch.accounting.views import JobView
@@ -17,7 +17,7 @@ from gpuwatch.ledger.periods import Grouped, Row
 from gpuwatch.ledger.quality import quality_document
 from gpuwatch.ledger.records import devices_of
 from gpuwatch.ledger.scopes import Revision
-from gpuwatch.model import Alert, Estimate, Forecast, Usage
+from gpuwatch.model import EMPTY, Alert, Estimate, Forecast, Usage
 from gpuwatch.web.expectation_documents import expectation_document
 
 Document = dict[str, Any]
@@ -127,8 +127,8 @@ def history_document(view: JobView, history: Sequence[PastChange]) -> Document:
     }
 
 
-def campaign_document(campaign: Campaign, complete: bool) -> Document:
-    """A campaign, or as much of it as the reader may see; what is declared for it only where that is all of it."""
+def campaign_document(campaign: Campaign, complete: bool, forecasts: Mapping[str, Forecast] = EMPTY) -> Document:
+    """A campaign, or as much of it as the reader may see; what is declared and forecast only where that is all."""
     return {
         "campaign": campaign.scope.name,
         "state": campaign.state,
@@ -142,6 +142,7 @@ def campaign_document(campaign: Campaign, complete: bool) -> Document:
         **usage_document(campaign.usage),
         "chains": [chain_document(each) for each in chains_of(campaign.jobs)],
         "declared": {quantity: estimate_document(each) for quantity, each in campaign.estimates.items()},
+        "forecasts": {quantity: forecast_document(each) for quantity, each in forecasts.items() if complete},
     }
 
 
@@ -169,7 +170,7 @@ def groups_document(found: Grouped) -> Document:
 
 def budget_document(budget: Budget) -> Document:
     """A budget, in seconds of the resource."""
-    grant, committed = budget.grant, budget.committed
+    grant, committed, expected = budget.grant, budget.committed, budget.expected
     told = budget.resource in RESOURCES
     return {
         "account": budget.account,
@@ -185,6 +186,11 @@ def budget_document(budget: Budget) -> Document:
         "waiting_jobs": committed.waiting_jobs,
         "unlimited_jobs": committed.unlimited_jobs,
         "left_after_committed_seconds": budget.free if told else None,
+        "expected_low_seconds": expected.low_seconds if expected else None,
+        "expected_seconds": expected.seconds if expected else None,
+        "expected_high_seconds": expected.high_seconds if expected else None,
+        "expected_jobs": expected.jobs if expected else 0,
+        "over_probability": expected.p_over if expected else None,
         "seconds_per_second": budget.pace if told else None,
         "pace_period_seconds": PACE_SECONDS,
         "runs_out": budget.runs_out,
@@ -222,8 +228,15 @@ def revision_document(revision: Revision) -> Document:
 
 
 def forecast_document(forecast: Forecast) -> Document:
-    """What was used, and the quantiles of what it will come to."""
-    return {"used": forecast.used, "quantiles": _quantiles(forecast), "basis": forecast.basis}
+    """What was used, the quantiles of what it will come to, and how that is to what it is compared with."""
+    between = forecast.crosses_between
+    return {
+        "used": forecast.used, "quantiles": _quantiles(forecast), "basis": forecast.basis, "time": forecast.time,
+        "against": forecast.against or None, "reference": forecast.reference, "p_over": forecast.p_over,
+        "crosses_at": forecast.crosses_at, "crosses_from": between[0] if between else None,
+        "crosses_to": between[1] if between else None, "p_limit": forecast.p_limit,
+        "stage": forecast.stage or None, "record": forecast.record or None,
+    }  # fmt: skip
 
 
 def alert_document(alert: Alert) -> Document:

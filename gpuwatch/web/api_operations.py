@@ -51,6 +51,11 @@ OPERATIONS: tuple[Operation, ...] = (
         named="the job, as in `/jobs/{name}`",
     ),
     Operation(
+        "/forecasts/{name}", "How one job came to where it is, and what was forecast of it on the way",
+        answers.forecasts, schemas.FORECASTS, examples.FORECASTS,
+        named="the job, as in `/jobs/{name}`",
+    ),
+    Operation(
         "/usage", "What was allocated, by day, month or whose it was", answers.usage, schemas.USAGE,
         examples.USAGE,
         (

@@ -49,12 +49,19 @@ JOB: Example = {
     "cost": {"EUR": 25.60}, "facility_joules": 27_700_000.0, "carbon_grams": 2924.0, "rates": ["0c9f3be7a412"],
     "progress": _PROGRESS,
     "declared": {"device-hours": ESTIMATE},
-    "forecasts": {"device-hours": {"used": 28_800.0, "quantiles": {"0.5": 115_200.0}, "basis": "used / progress"}},
+    "forecasts": {"device-hours": {
+        "used": 28_800.0, "quantiles": {"0.1": 100_800.0, "0.5": 115_200.0, "0.9": 133_200.0},
+        "basis": "its burn-up at 25 % of 1,000 steps", "time": 1_764_003_600.0,
+        "against": "declared", "reference": 57_600.0, "p_over": 0.97,
+        "crosses_at": 1_764_007_200.0, "crosses_from": 1_764_007_200.0, "crosses_to": 1_764_007_200.0,
+        "p_limit": 0.02, "stage": "0.5", "record": "no record at this site yet (n=12)",
+    }},
     "expectation": None,
     "alerts": [{
         "kind": "projected", "quantity": "device-hours", "severity": "warning", "since": 1_764_000_600.0,
-        "value": 115_200.0, "declared": 43_200.0,
-        "text": "job 4711 is projected to need 32 device-hours, 12 were declared",
+        "value": 115_200.0, "declared": 57_600.0,
+        "text": "job 4711 is projected to need 32 device-hours (80 % between 28 and 37), 100 % more than the 16"
+        " declared by uid:1000 at 2025-11-24 16:00Z",
     }],
 }  # fmt: skip
 _QUALITY: Example = {
@@ -72,6 +79,16 @@ HISTORY: Example = {
     "points": [{
         "time": 1_764_000_059.0, "held_device_seconds": 472.0, "working_seconds": 136.0, "energy_joules": 98_000.0,
     }],
+}  # fmt: skip
+FORECASTS: Example = {
+    "job": "4711", "cluster": "hydra",
+    "burnup": [
+        [1_764_000_060.0, 480.0, 163_000.0, None, None], [1_764_003_600.0, 28_800.0, 9_750_000.0, 250.0, 1000.0],
+    ],
+    "points": {"device-hours": [{
+        "started": 1_764_000_000, "time": 1_764_001_800.0, "used": 14_400.0, "declared": 57_600.0, "p_over": 0.61,
+        "crosses_at": 1_764_007_200.0, "quantiles": {"0.1": 41_100.0, "0.5": 70_300.0, "0.9": 97_000.0},
+    }]},
 }  # fmt: skip
 JOBS: Example = {"jobs": [JOB], "next": "WzE3NjQwMDAwMDAsIjQ3MTEiXQ"}
 _REVISION: Example = {
@@ -147,7 +164,7 @@ CAMPAIGN: Example = {
         "skipped_steps": 0.0, "lost_steps": 0.0, "lost_ratio": 0.0, "lost_device_seconds": 0.0,
         "device_seconds": 28_800.0, "gap_seconds": 0.0,
     }],
-    "declared": {},
+    "declared": {}, "forecasts": {},
 }  # fmt: skip
 CAMPAIGNS: Example = {"campaigns": [CAMPAIGN], "next": None}
 ONE_CAMPAIGN: Example = {**CAMPAIGN, "members": [JOB]}
@@ -155,6 +172,8 @@ BUDGET: Example = {
     "account": "ml", "cluster": "hydra", "resource": "gres/gpu", "time": 1_764_003_600.0,
     "granted_seconds": 3_600_000.0, "used_seconds": 1_800_000.0, "left_seconds": 1_800_000.0,
     "running_seconds": 662_400.0, "waiting_seconds": 0.0, "running_jobs": 1, "waiting_jobs": 0,
+    "expected_low_seconds": 410_400.0, "expected_seconds": 518_400.0, "expected_high_seconds": 622_800.0,
+    "expected_jobs": 1, "over_probability": 0.0,
     "unlimited_jobs": 0, "left_after_committed_seconds": 1_137_600.0, "seconds_per_second": 2.5,
     "pace_period_seconds": 604_800.0,
     "runs_out": 1_764_723_600.0, "source": "slurm", "seen": 1_764_003_000.0, "starts": None, "ends": None,

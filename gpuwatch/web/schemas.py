@@ -33,7 +33,12 @@ ESTIMATE = _object({
     "low": NUMBER, "likely": NUMBER, "high": NUMBER, "unit": TEXT, "basis": ANY_TEXT, "declared_by": TEXT,
     "declared_at": NUMBER, "channel": TEXT,
 })  # fmt: skip
-FORECAST = _object({"used": NUMBER, "quantiles": BY_LABEL, "basis": TEXT})
+FORECAST = _object({
+    "used": NUMBER, "quantiles": BY_LABEL, "basis": TEXT, "time": NUMBER,
+    "against": {"enum": ["declared", "expected", None]}, "reference": ANY_NUMBER, "p_over": ANY_NUMBER,
+    "crosses_at": ANY_NUMBER, "crosses_from": ANY_NUMBER, "crosses_to": ANY_NUMBER, "p_limit": ANY_NUMBER,
+    "stage": ANY_TEXT, "record": ANY_TEXT,
+})  # fmt: skip
 ALERT = _object({
     "kind": TEXT, "quantity": TEXT, "severity": TEXT, "since": NUMBER, "value": NUMBER, "declared": NUMBER,
     "text": TEXT,
@@ -118,6 +123,18 @@ HISTORY = _object({
     })),
 })  # fmt: skip
 
+FORECASTS = _object({
+    "job": TEXT, "cluster": TEXT,
+    "burnup": _list_of({
+        "type": "array", "items": ANY_NUMBER, "minItems": 5, "maxItems": 5,
+        "description": "time, device-seconds, joules, step, total; the last three null where they are not known",
+    }),
+    "points": {"type": "object", "additionalProperties": _list_of(_object({
+        "started": WHOLE, "time": NUMBER, "used": NUMBER, "declared": ANY_NUMBER, "p_over": ANY_NUMBER,
+        "crosses_at": ANY_NUMBER, "quantiles": BY_LABEL,
+    }))},
+})  # fmt: skip
+
 ESTIMATES = _object({
     "estimates": _list_of(_object({
         "scope_kind": TEXT, "scope": TEXT, "cluster": TEXT, "quantity": TEXT, **ESTIMATE["properties"],
@@ -166,6 +183,7 @@ _CAMPAIGN: Mapping[str, Schema] = {
     "campaign": TEXT, "state": TEXT, "started": WHOLE, "last_seen": NUMBER, "wall_seconds": NUMBER, "jobs": WHOLE,
     "complete": FLAG, "device_seconds": NUMBER, "allocated_device_seconds": ANY_NUMBER, **_USAGE,
     "chains": _list_of(_CHAIN), "declared": _DECLARED,
+    "forecasts": {"type": "object", "additionalProperties": FORECAST},
 }  # fmt: skip
 CAMPAIGNS = _object({"campaigns": _list_of(_object(_CAMPAIGN)), "next": NEXT})
 CAMPAIGN = _object({**_CAMPAIGN, "members": _list_of(JOB)})
@@ -181,6 +199,8 @@ BUDGET = _object({
     "account": TEXT, "cluster": TEXT, "resource": TEXT, "time": NUMBER, "granted_seconds": ANY_NUMBER,
     "used_seconds": ANY_NUMBER, "left_seconds": ANY_NUMBER, "running_seconds": ANY_NUMBER,
     "waiting_seconds": ANY_NUMBER, "running_jobs": WHOLE, "waiting_jobs": WHOLE, "unlimited_jobs": WHOLE,
+    "expected_low_seconds": ANY_NUMBER, "expected_seconds": ANY_NUMBER, "expected_high_seconds": ANY_NUMBER,
+    "expected_jobs": WHOLE, "over_probability": ANY_NUMBER,
     "left_after_committed_seconds": ANY_NUMBER, "seconds_per_second": ANY_NUMBER, "pace_period_seconds": NUMBER,
     "runs_out": ANY_NUMBER, "source": ANY_TEXT, "seen": ANY_NUMBER, "starts": ANY_NUMBER, "ends": ANY_NUMBER,
     "recorded_seconds": ANY_NUMBER, "recorded_since": ANY_NUMBER, "unknown_jobs": ANY_WHOLE,

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gpuwatch.accounting.accountant import Accountant
 from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.series import BurnUpSeries
 from gpuwatch.cli.api_client import ApiClient
+from gpuwatch.cli.api_views import forecast_of, series_of
 from gpuwatch.cli.budget import budget
 from gpuwatch.cli.jobs import By, jobs, show
 from gpuwatch.errors import ConfigurationError, Forbidden, Rejected, Unavailable
+from gpuwatch.ledger.forecast_store import KeptForecast
 from gpuwatch.ledger.record_store import post_grants, post_records
 from gpuwatch.ledger.store import Store, open_store
+from gpuwatch.model import BurnUpPoint, Forecast, Scope
 from gpuwatch.schedulers.base import Grant, Live
 from gpuwatch.web.api import Gate, api_routes
+from gpuwatch.web.api_documents import forecast_document
 from gpuwatch.web.exposition import base_app
+from gpuwatch.web.forecast_documents import series_document
 from gpuwatch.web.identity import Identity
 from gpuwatch.web.names import FixedNames
 from gpuwatch.web.peer_proof import PeerProof
@@ -29,6 +37,7 @@ from gpuwatch.web.server import WebServer
 from tests.accounting.fakes import FakeNotifier, FakeSource
 from tests.ledger.batch import record, running
 from tests.ledger.deliveries import declared, delivery, progress, row, run_ended, run_started
+from tests.ledger.made import job, run
 
 NOW = time.time()
 START = int(NOW) - 1000
@@ -93,6 +102,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show a run": lambda **where: show("run-1", **where),
     "show a run by name": lambda **where: show("llama-ft", **where),
     "show a failed run": lambda **where: show("run-2", as_json=True, **where),
+    "show a run with its chart": lambda **where: show("run-1", chart=True, **where),
     "show a job": lambda **where: show("77", **where),
     "show attempts": lambda **where: show("78", **where),
     "budgets": lambda **where: budget(**where),
@@ -169,3 +179,23 @@ def test_the_socket_is_asked_where_the_ledger_is_not_to_be_read(
     jobs(config_file=path)
 
     assert "llama-ft" in capsys.readouterr().out
+
+
+def test_a_forecast_comes_through_the_api_as_it_is() -> None:
+    """But for the declaration, which the job itself has."""
+    told = Forecast(
+        Scope("job", "7"), "energy", 5.0, {0.1: 6.0, 0.5: 7.0, 0.9: 9.0}, None, "burn-up", NOW, 0.4, NOW + 5,
+        (NOW + 1, None), "expected", 8.0, 0.2, "0.5", "no record at this site yet (n=12)",
+    )  # fmt: skip
+
+    assert told == forecast_of(told.scope, "energy", forecast_document(told))
+
+
+def test_a_series_comes_through_the_api_as_it_is() -> None:
+    """What is not known is not known on the other side."""
+    points = (BurnUpPoint(NOW - 60.0, 60.0), BurnUpPoint(NOW, 120.0, 3e4, 25.0, 100.0))
+    kept = KeptForecast(START, NOW, 60.0, {0.1: 80.0, 0.5: 90.0}, None, 0.25, NOW + 30.0)
+    told = BurnUpSeries(points, {"device-hours": [kept, replace(kept, declared=100.0, p_over=None)]})
+    document = series_document(job(run(started=START)), told)
+
+    assert told == series_of(json.loads(json.dumps(document)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ import typer
 from gpuwatch.cli.budget import budget
 from gpuwatch.cli.budget_views import detail_lines, list_lines
 from gpuwatch.errors import Unavailable
-from gpuwatch.ledger.budgets import Budget, Committed, UserPart, Word
+from gpuwatch.ledger.budgets import Budget, Committed, Expected, UserPart, Word
 from gpuwatch.ledger.record_store import post_grants, post_records
 from gpuwatch.ledger.store import open_store
 from gpuwatch.schedulers.base import Grant
-from tests.ledger.batch import HOUR, record
+from tests.ledger.batch import HOUR, record, running
+from tests.ledger.foretold import post_forecast
 
 NOW = time.time()
 GRANT = Grant("default", "ml", "", "gres/gpu", 100 * HOUR, 40 * HOUR, NOW - 60, "root", ("ada",), source="slurm")
@@ -57,6 +59,7 @@ def test_a_budget_is_told_line_by_line() -> None:
     """Both figures of what was used, what is promised, and when nothing is left."""
     told = view(
         parent="root", accounts=("text", "vision"), coordinators=("ada",),
+        expected=Expected(1.5 * HOUR, 2 * HOUR, 2.5 * HOUR, 1, 0.002),
         users=(UserPart("bob", 9 * HOUR, HOUR, 2 * HOUR), UserPart("ada", None, None, HOUR)),
     )  # fmt: skip
 
@@ -67,6 +70,8 @@ def test_a_budget_is_told_line_by_line() -> None:
         "              20 by the ledger's records since 2023-11-13",
         "  committed   15 at most, until their time limits: 3 by 1 job that runs, 12 by 4 jobs that wait",
         "              without 1 job that has no time limit",
+        "  expected    2 more by 1 job that runs, 80 % between 1.5 and 2.5",
+        "              more than is left with probability below 1 %, with what waits until its time limits",
         "  left        60; 45 once all that is committed is used",
         "  pace        2.9 a day in the last 7 days",
         "              runs out on 2023-12-05, in 21 d, at the pace of the last 7 days",
@@ -101,6 +106,42 @@ def test_a_budget_is_told_line_by_line() -> None:
 def test_what_is_not_known_is_said(changed: dict[str, Any], line: str) -> None:
     """And nothing is made up in its place."""
     assert line in [each[14:] for each in detail_lines(view(**changed))]
+
+
+@pytest.mark.parametrize(
+    ("changed", "lines"),
+    [
+        (
+            {"committed": Committed(30 * HOUR, 0.0, 3)},
+            ["20 more by 2 of 3 jobs that run, 80 % between 10 and 30", "more than is left with probability 40 %"],
+        ),
+        ({"grant": None}, ["20 more by 1 job that runs, 80 % between 10 and 30"]),
+    ],
+)
+def test_what_is_expected_says_of_how_many_jobs_it_is(changed: dict[str, Any], lines: list[str]) -> None:
+    """Of some nothing can be said; and without a limit nothing is left or not."""
+    p_over = None if "grant" in changed else 0.4
+    told = view(expected=Expected(10 * HOUR, 20 * HOUR, 30 * HOUR, 2, p_over), **changed)
+
+    found = [each[14:] for each in detail_lines(told)]
+
+    assert lines == [each for each in found if "80 %" in each or "probability" in each]
+
+
+def test_what_is_expected_is_in_json(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Null where nothing is forecast; by what the latest pass said, less what was used by then."""
+    keys = ("expected_low_hours", "expected_hours", "expected_high_hours", "expected_jobs", "over_probability")
+    budget("ml", resource="gres/gpu", ledger=ledger, as_json=True)
+    before = json.loads(capsys.readouterr().out)
+    with closing(open_store(ledger)) as store, store.writing() as connection:
+        post_records(connection, [running("9", started=NOW - HOUR, seen=NOW)])
+        post_forecast(connection, "9", 2 * HOUR, (4, 5, 6, 7, 8, 9, 10), NOW)
+
+    budget("ml", resource="gres/gpu", ledger=ledger, as_json=True)
+    after = json.loads(capsys.readouterr().out)
+
+    assert (None, None, None, 0, None) == tuple(before[key] for key in keys)
+    assert pytest.approx((3.0, 5.0, 7.0, 1, 0.0)) == tuple(after[key] for key in keys)
 
 
 def test_every_word_is_compared_with_the_records_of_its_own_period() -> None:
@@ -141,7 +182,7 @@ def test_all_accounts_are_one_line_each(ledger: str, capsys: pytest.CaptureFixtu
     day = re.search(r"\d{4}-\d\d-\d\d", lines[1])
     assert day is not None
     assert [
-        "ACCOUNT GRANTED USED COMMITTED LEFT A DAY RUNS OUT SOURCE",
+        "ACCOUNT GRANTED USED COMMITTED EXPECTED LEFT A DAY RUNS OUT SOURCE",
         f"ml (default) 100 40 0 60 2.9 {day[0]} slurm",
         "physics (default) 20 0 2.9",
         "root (default) 20 0 2.9",
@@ -201,7 +242,7 @@ def test_a_group_is_the_sum_of_its_accounts(
     budget(resource="gres/gpu", group="vision", ledger=ledger, config_file=grouping(tmp_path))
 
     assert [
-        "ACCOUNT GRANTED USED COMMITTED LEFT A DAY RUNS OUT",
+        "ACCOUNT GRANTED USED COMMITTED EXPECTED LEFT A DAY RUNS OUT",
         "default/ml 100 40 0 60 2.9 DAY",
         "other/physics 20 0 2.9",
         "group vision 100 60 0 60 5.7 DAY",

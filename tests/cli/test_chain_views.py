@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from gpuwatch.ledger.chains import chains_of
 from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.store import open_store
 from gpuwatch.ledger.writing import post
+from tests.accounting.forecasting import forecast
 from tests.ledger.deliveries import T0, declared, delivery, progress, row
 from tests.ledger.test_chains import silent, told
 
@@ -21,16 +23,28 @@ from tests.ledger.test_chains import silent, told
 @pytest.fixture
 def ledger(tmp_path: Path) -> str:
     """Two runs of one campaign; the second went on at step 250 of what the first had done until 300."""
-    again = {"started": T0 + 1000, "last_seen": T0 + 1100.0}
+    return filled(tmp_path, T0)
+
+
+def filled(tmp_path: Path, began: int) -> str:
+    """A ledger of two runs, of which the second runs 1100 s after they began."""
+    first, again = began + 1000, {"started": began + 1000, "last_seen": began + 1100.0}
     found = delivery(
-        [row("run-1", open=False), row("run-2", **again)],
-        [declared("campaign=llama", "run-1"), declared("campaign=llama", "run-2", seq=7, started=T0 + 1000)],
-        [progress(300), progress(450, job_id="run-2", started=T0 + 1000, start_step=250, time=T0 + 1100.0)],
-        now=T0 + 1100.0,
+        [row("run-1", started=began, last_seen=began + 100.0, open=False), row("run-2", **again)],
+        [
+            declared("campaign=llama", "run-1", started=began, time=began + 1.0),
+            declared("campaign=llama", "run-2", seq=7, started=first, time=first + 1.0),
+        ],
+        [
+            progress(300, started=began, time=began + 100.0),
+            progress(450, job_id="run-2", started=first, start_step=250, time=began + 1100.0),
+        ],
+        now=began + 1100.0,
     )
     store = open_store(str(tmp_path / "ledger.db"))
     with store.writing() as connection:
         post(connection, read(found), found.origin)
+    forecast(store, began + 1100.0)
     store.close()
     return f"sqlite:///{tmp_path / 'ledger.db'}"
 
@@ -44,6 +58,21 @@ def test_a_campaign_is_shown_with_its_chain(ledger: str, capsys: pytest.CaptureF
         "chains     2 jobs, run-1 to run-2: step 450 of 1,000 (45 %), taken up once, 15 min between runs" in lines
     )
     assert "lost 50 steps (10 % of those done), 0.0046 device-hours of work" in lines
+
+
+def test_what_is_forecast_of_a_campaign_is_said_while_it_goes_on(
+    tmp_path: Path, ledger: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one that has ended it is known what it came to."""
+    commands.show("llama", ledger=ledger)
+    ended = capsys.readouterr().out
+    folder = tmp_path / "running"
+    folder.mkdir()
+    commands.show("llama", ledger=filled(folder, int(time.time()) - 1100))
+    running = capsys.readouterr().out
+
+    assert "projected" not in ended
+    assert "  projected  device-hours: 80 % between " in running
 
 
 def test_a_chain_is_a_document(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:

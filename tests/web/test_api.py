@@ -17,15 +17,17 @@ from jsonschema_rs import validator_for
 from gpuwatch.ledger.periods import BY
 from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.store import Store, open_store
+from gpuwatch.schedulers.base import Live
 from gpuwatch.web.api import Gate
 from gpuwatch.web.api_operations import OPERATIONS
 from gpuwatch.web.identity import Identity
 from gpuwatch.web.names import FixedNames
 from gpuwatch.web.operations import Operation
 from gpuwatch.web.threads import Patient
-from tests.ledger.batch import T0, record
+from tests.accounting.forecasting import forecast
+from tests.ledger.batch import HOUR, T0, record, running
 from tests.web.asking import ask, client
-from tests.web.ledgers import ACCESS, OWNERS, UIDS, Said, api, as_user, fill
+from tests.web.ledgers import ACCESS, NOW, OWNERS, UIDS, Said, api, as_user, fill
 
 BASE = "/api/v1"
 SINCE = {"since": "0"}
@@ -175,6 +177,7 @@ def test_answers_and_examples_are_as_their_schemas_say(ledger: Store, operation:
     name = {
         "/jobs/{name}": "7",
         "/history/{name}": "7",
+        "/forecasts/{name}": "7",
         "/campaigns/{name}": "llama",
         "/budgets/{name}": "ml",
     }.get(operation.path, "")
@@ -345,3 +348,27 @@ def test_device_hours_that_cannot_be_declared_are_refused(ledger: Store, declare
     told = get(ledger, "/expectations", params={"user": "ada", "declared": declared})
 
     assert (400, True) == (told.status_code, "declared" in told.json()["error"])
+
+
+def test_what_is_forecast_is_for_those_who_may_read_it(tmp_path: Path) -> None:
+    """A job's for who may read the job, with how it moved; a campaign's for who may read all of its jobs."""
+    store = open_store(str(tmp_path / "ledger.db"))
+    said = Live(float(T0), "gpuwatch: device-hours=3 campaign=llama")
+    with store.writing() as connection:
+        post_records(
+            connection, [running("7", live=said, seen=NOW), running("8", live=said, user="bob", seen=NOW)]
+        )
+    forecast(store, NOW)
+
+    mine = get(store, "/forecasts/7", "ada").json()
+    theirs = [get(store, "/forecasts/7", user).status_code for user in ("bob", "eve")]
+    campaigns = {user: get(store, "/campaigns/llama", user).json() for user in ("ada", "sam")}
+    job = get(store, "/jobs/7", "ada").json()
+    store.close()
+
+    assert ("7", [[NOW, 4 * HOUR, None, None, None]]) == (mine["job"], mine["burnup"])
+    (point,) = mine["points"]["device-hours"]
+    assert (NOW, 4 * HOUR, 3 * HOUR) == (point["time"], point["used"], point["declared"])
+    assert point["quantiles"] == job["forecasts"]["device-hours"]["quantiles"]
+    assert [404, 404] == theirs
+    assert ({}, True) == (campaigns["ada"]["forecasts"], "device-hours" in campaigns["sam"]["forecasts"])
