@@ -11,9 +11,11 @@ from typing import Any
 
 from tests.benchmarks import (
     attack,
+    backtest,
     batch,
     beside,
     calls,
+    forecasts,
     influx_lines,
     influx_replay,
     ledger,
@@ -45,6 +47,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     if arguments.duration:
         figures |= {**node.measure(arguments.duration), **attack.measure(), **batch.measure(), **ledger.measure()}
+        figures |= {**forecasts.measure(), **backtest.measure()}
         figures |= {**influx_lines.measure(), **influx_replay.measure(), **spool.measure()}
         figures |= pushing.measure(arguments.duration)
     if arguments.soak:
