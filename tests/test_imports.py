@@ -15,7 +15,7 @@ ORDER = [
     {"errors"},
     {"model"},
     {"specs", "hygiene", "declaration"},
-    {"meter"},
+    {"meter", "http"},
     {"devices", "host", "jobs", "schedulers", "notifiers", "sinks", "usage"},
     {"ledger", "forecast"},
     {"estimates"},

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Literal
 
 from gpuwatch import hygiene
+from gpuwatch.http.times import date_of, retry_after
 
 Verdict = Literal["stored", "later", "forbidden", "missing", "too_large", "refused"]
 """`later`: the same lines again after a while; `refused`: one of the lines is wrong, or the request as such."""
@@ -17,7 +16,6 @@ Verdict = Literal["stored", "later", "forbidden", "missing", "too_large", "refus
 REASONS = ("network", "timeout", "auth", "not_found", "rate_limited", "too_large", "refused", "server")
 """Why a request failed, as `gpuwatch_sink_failures_total` counts it."""
 
-MOST_WAIT_SECONDS = 600.0
 DETAIL_LENGTH = 200
 
 
@@ -40,7 +38,7 @@ class Answer:
 def judge(status: int, headers: Mapping[str, str], body: bytes | str, now: float) -> Answer:
     """The answer by status, headers (of any case) and body; `now` in Unix seconds, where the server tells none."""
     said = {name.lower(): value for name, value in headers.items()}
-    time = _date(said.get("date"))
+    time = date_of(said.get("date"))
     verdict, reason = _verdict(status)
     if verdict == "stored":
         return Answer(verdict, time=time, server=_server(said))
@@ -61,27 +59,6 @@ def _verdict(status: int) -> tuple[Verdict, str]:
         return "later", {408: "timeout", 425: "server", 429: "rate_limited"}.get(status, "server")
     # Whoever redirects is not the server that was configured; the token is not carried there.
     return ("refused" if status >= 400 else "later"), "refused"
-
-
-def retry_after(text: str | None, now: float) -> float | None:
-    """Seconds to wait by a `Retry-After` header, at most 600; None where there is none that can be read."""
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        date = _date(text)
-        if date is None:
-            return None
-        seconds = date - now
-    return min(max(seconds, 0.0), MOST_WAIT_SECONDS) if math.isfinite(seconds) else None
-
-
-def _date(text: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(text).timestamp() if text else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def _server(said: Mapping[str, str]) -> tuple[str, str] | None:

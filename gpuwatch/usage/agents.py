@@ -13,10 +13,11 @@ from pydantic import Field
 
 from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
+from gpuwatch.http.client import Access, Client, ServerUrl, UserName, json_of
+from gpuwatch.http.times import skew_text
 from gpuwatch.model import EMPTY, Probe, Site
 from gpuwatch.usage.base import Asking, Delivery, Failure, Mark
-from gpuwatch.usage.clocks import MOST_SKEW_SECONDS, skew_text
-from gpuwatch.usage.http import Access, Client, ServerUrl, UserName, json_of
+from gpuwatch.usage.clocks import MOST_SKEW_SECONDS
 
 SCHEMA = 1
 AT_ONCE = 16

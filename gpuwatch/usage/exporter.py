@@ -18,10 +18,12 @@ from pydantic import AfterValidator, Field
 
 from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
+from gpuwatch.http.client import Client, ServerSettings, ServerUrl
+from gpuwatch.http.times import skew_text
 from gpuwatch.meter.documents import row_facts
 from gpuwatch.model import DeviceUsage, JobRow, Probe, Site
 from gpuwatch.usage.base import Allocated, Asking, Delivery, Failure, Mark, Reached
-from gpuwatch.usage.clocks import in_future, skew_text
+from gpuwatch.usage.clocks import in_future
 from gpuwatch.usage.exporter_boards import (
     MOST_GAP_SECONDS,
     Board,
@@ -36,7 +38,6 @@ from gpuwatch.usage.exporter_boards import (
 from gpuwatch.usage.exporter_claims import Claims, claims_of, heard_until
 from gpuwatch.usage.exporter_names import LABELS, SERIES, SIGNALS, Kind, names_of, source_of
 from gpuwatch.usage.exporter_series import Points, Seen, seen
-from gpuwatch.usage.http import Client, ServerSettings, ServerUrl
 from gpuwatch.usage.prometheus_api import QueryApi, less_may_do
 from gpuwatch.usage.promql_questions import matchers
 from gpuwatch.usage.windows import Window, check_over, halves, windows

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
+from gpuwatch.http.client import Client, Refused
 from gpuwatch.model import EMPTY
-from gpuwatch.usage.http import Client, Refused
 
 CHUNK_ROWS = 10_000
 """So many rows of a series the server puts into one document of its answer."""

@@ -12,10 +12,11 @@ from pydantic import AfterValidator, Field
 
 from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
+from gpuwatch.http.client import Client, Refused, ServerSettings, ServerUrl
+from gpuwatch.http.times import skew_text
 from gpuwatch.model import EMPTY, Probe, Site
 from gpuwatch.usage.base import Asking, Delivery, Failure, Mark, Reached
-from gpuwatch.usage.clocks import MOST_SKEW_SECONDS, in_future, skew_text
-from gpuwatch.usage.http import Client, Refused, ServerSettings, ServerUrl
+from gpuwatch.usage.clocks import MOST_SKEW_SECONDS, in_future
 from gpuwatch.usage.influxdb_api import Database
 from gpuwatch.usage.influxql_points import (
     EVENT_COLUMNS,

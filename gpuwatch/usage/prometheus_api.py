@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
+from gpuwatch.http.client import Client, Refused, TooMuch, json_of
 from gpuwatch.model import EMPTY
-from gpuwatch.usage.http import Client, Refused, TooMuch, json_of
 
 _HARMLESS = ("PromQL info: ", "PromQL warning: ")
 """Remarks on how a query is written; whatever else a server warns of is data that it left out."""

@@ -13,11 +13,12 @@ from pydantic import AfterValidator, Field
 
 from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
+from gpuwatch.http.client import Client, ServerSettings, ServerUrl
+from gpuwatch.http.times import skew_text
 from gpuwatch.model import EMPTY, Probe, Site
 from gpuwatch.usage import promql_absent as absent
 from gpuwatch.usage.base import Asking, Delivery, Failure, Mark, Reached
-from gpuwatch.usage.clocks import MOST_SKEW_SECONDS, in_future, skew_text
-from gpuwatch.usage.http import Client, ServerSettings, ServerUrl
+from gpuwatch.usage.clocks import MOST_SKEW_SECONDS, in_future
 from gpuwatch.usage.prometheus_api import QueryApi, less_may_do
 from gpuwatch.usage.promql_questions import Questions, matchers
 from gpuwatch.usage.promql_rows import Agents, Assembled, assemble

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from gpuwatch.usage.http import Answer
+from gpuwatch.http.client import Answer
 
 _FIELD = re.compile(r'(?:(max|last)\("(\w+)"\)|"(\w+)") AS "(\w+)"')
 _TAG = re.compile(r"\"(\w+)\" = '((?:[^'\\]|\\.)*)'")

@@ -15,8 +15,9 @@ import pytest
 from pydantic import ValidationError
 
 from gpuwatch.errors import Unavailable
+from gpuwatch.http import client as http
 from gpuwatch.model import Site
-from gpuwatch.usage import agents, http
+from gpuwatch.usage import agents
 from gpuwatch.usage.agents import AgentsUsage
 from gpuwatch.usage.base import Asking, Delivery, Failure
 from tests.usage.fake_agent import Answer, FakeAgent, document, packed

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gpuwatch.errors import Unavailable
+from gpuwatch.http.client import Client, Refused
 from gpuwatch.ledger.ledger import Book
 from gpuwatch.ledger.posting import read
 from gpuwatch.model import Site
 from gpuwatch.usage.base import Allocated, Asking, Delivery, Failure, Mark, Reached
 from gpuwatch.usage.exporter import ORIGIN, PATIENCE_SECONDS, ExporterUsage
-from gpuwatch.usage.http import Client, Refused
 from gpuwatch.usage.prometheus_api import QueryApi, Sample, Series, Told
 
 T0 = 1_800_000_000

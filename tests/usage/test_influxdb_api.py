@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuwatch.errors import Unavailable
-from gpuwatch.usage.http import Refused
+from gpuwatch.http.client import Refused
 from gpuwatch.usage.influxdb_api import Series, identifier, series_of, string
 
 COLUMNS = ("time", "f0")

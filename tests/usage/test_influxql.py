@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gpuwatch.errors import Unavailable
+from gpuwatch.http.client import Refused
 from gpuwatch.ledger.ledger import Book
 from gpuwatch.ledger.posting import read
 from gpuwatch.model import JobRow, Probe, Site, Usage, points
 from gpuwatch.usage.base import Asking, Delivery, Failure, Mark, Reached
-from gpuwatch.usage.http import Refused
 from gpuwatch.usage.influxql import InfluxqlUsage
 from tests.usage.fake_influxdb import Asked, FakeInflux, Point, Served, broken_off, byte_by_byte
 from tests.usage.influx_points import EPOCH, T0, document, job_row, row_fields

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gpuwatch.errors import Unavailable
-from gpuwatch.usage.http import Client, Refused, ServerSettings, TooMuch
+from gpuwatch.http.client import Client, Refused, ServerSettings, TooMuch
 from gpuwatch.usage.prometheus_api import QueryApi, Sample, Series, less_may_do
 from tests.usage.fake_prometheus import Answer, FakePrometheus, refused, success
 

@@ -6,59 +6,17 @@ import gzip
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from gpuwatch.errors import Unavailable
-from gpuwatch.usage.http import Client, Refused, ServerSettings, TooMuch
-
-
-class Asked(NamedTuple):
-    """A request as it came."""
-
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-Respond = Callable[[Asked], tuple[int, Mapping[str, str], bytes]]
-
-
-@contextmanager
-def server(respond: Respond) -> Iterator[str]:
-    """A server that answers as told."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            status, more, answer = respond(Asked(self.path, headers, body))
-            self.send_response_only(status)
-            for name, value in {"Content-Length": str(len(answer)), **more}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer)
-
-        do_POST = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.server_port}"
-    finally:
-        listening.shutdown()
-        thread.join()
-        listening.server_close()
+from gpuwatch.http.client import Client, Refused, ServerSettings, TooMuch
+from tests.http.serving import Asked, server
 
 
 def client(scheme: str = "Bearer", **settings: Any) -> Client:
@@ -109,14 +67,25 @@ def test_an_answer_has_the_servers_clock() -> None:
         (b"<html>\xff gateway</html>", ""),
         (b'{"error":{"a":1}}', ""),
         (b"[1]", ""),
+        (b'"start time must be before end time"\n', ": start time must be before end time"),
         (b"[" * 60_000, ": " + "[" * 300),
         (b"x" * 70_000, ""),
     ],
-    ids=["error", "message", "words", "unsafe", "page", "object", "list", "deep", "endless"],
+    ids=["error", "message", "words", "unsafe", "page", "object", "list", "string", "deep", "endless"],
 )
 def test_a_refusal_says_what_the_server_said(body: bytes, told: str) -> None:
     """Shortened and made safe; no page of HTML."""
     assert f"answered 422 Unprocessable Entity{told}" == refusal(422, body)
+
+
+def test_a_refusal_says_how_long_to_wait_and_what_time_it_is() -> None:
+    """By the server's own clock."""
+    told = {"Date": "Sun, 09 Sep 2001 01:46:40 GMT", "Retry-After": "Sun, 09 Sep 2001 01:47:10 GMT"}
+
+    with server(lambda _: (429, told, b"")) as url, pytest.raises(Refused) as refused:
+        client().get(url)
+
+    assert (30.0, 1_000_000_000.0) == (refused.value.wait_seconds, refused.value.date)
 
 
 def test_a_refusal_may_be_packed_or_broken() -> None:

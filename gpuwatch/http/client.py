@@ -1,4 +1,4 @@
-"""Asking the servers that usage is read from over HTTP; what they answer is limited in size and in time.
+"""Asking servers over HTTP; what they answer is limited in size and in time.
 
 No proxy of the environment, no redirect: a secret goes where the configuration says and nowhere else.
 """
@@ -11,7 +11,6 @@ import re
 import ssl
 import zlib
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from threading import Lock
@@ -23,8 +22,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
+from gpuwatch.http.deadline import PlainInTime, SecureInTime
+from gpuwatch.http.times import date_of, retry_after
 from gpuwatch.model import EMPTY
-from gpuwatch.usage.http_deadline import PlainInTime, SecureInTime
 
 MAX_BYTES = 64 * 2**20
 """The longest answer that is read, unpacked."""
@@ -122,10 +122,17 @@ class TooMuch(Unavailable):
 
 
 class Refused(Unavailable):
-    """The server answered, and not with what was asked for; `status` is that of HTTP."""
+    """The server answered, and not with what was asked for; `status` is that of HTTP.
 
-    def __init__(self, message: str, status: int) -> None:
+    `wait_seconds` is how long it asked to be left alone, `date` its clock, each where it said so.
+    """
+
+    def __init__(
+        self, message: str, status: int, wait_seconds: float | None = None, date: float | None = None
+    ) -> None:
         self.status = status
+        self.wait_seconds = wait_seconds
+        self.date = date
         super().__init__(message)
 
 
@@ -175,7 +182,7 @@ class Client:
                 body = _body(response)
                 if sum(map(body.count, _BEFORE_VALUES)) > self._most_values:
                     raise TooMuch(f"answered more than {self._most_values} values")
-                return Answer(body, _date(response))
+                return Answer(body, date_of(response.headers["Date"]))
         except (OSError, HTTPException, ValueError, zlib.error) as exc:
             cause = getattr(exc, "reason", None) or exc
             failure = TooMuch if isinstance(cause, TimeoutError) else Unavailable
@@ -272,27 +279,22 @@ def _refused(response: HTTPResponse) -> Refused:
     except (Unavailable, OSError, HTTPException, zlib.error):
         told = ""
     answered = f"answered {response.status} {hygiene.log(str(response.reason))}"
-    return Refused(f"{answered}: {told}" if told else answered, response.status)
+    date = date_of(response.headers["Date"])
+    wait = retry_after(response.headers["Retry-After"], date)
+    return Refused(f"{answered}: {told}" if told else answered, response.status, wait, date)
 
 
 def _told(body: bytes) -> str:
-    """Why a server refuses: `error` or `message` of its JSON, or its words; nothing of a page of HTML."""
+    """Why a server refuses: its JSON string, `error` or `message`, or its words; nothing of a page of HTML."""
     text = body.decode("utf-8", "replace").strip()
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
         return "" if text.startswith("<") else hygiene.log(text[:_SHOWN])
-    if not isinstance(document, dict):
-        return ""
-    told = document.get("error") or document.get("message")
+    told = document
+    if isinstance(document, dict):
+        told = document.get("error") or document.get("message")
     return hygiene.log(told[:_SHOWN]) if isinstance(told, str) else ""
-
-
-def _date(response: HTTPResponse) -> float | None:
-    try:
-        return parsedate_to_datetime(response.headers["Date"]).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def _body(response: HTTPResponse, most: int = MAX_BYTES) -> bytes:
