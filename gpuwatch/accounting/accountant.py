@@ -21,6 +21,7 @@ from gpuwatch.accounting import alerts
 from gpuwatch.accounting.allocations import Allocations, Asked
 from gpuwatch.accounting.forecaster import Forecaster
 from gpuwatch.accounting.forecaster import Policy as Foresight
+from gpuwatch.accounting.outbox import Outbox
 from gpuwatch.accounting.shown import jobs_in, shown
 from gpuwatch.accounting.site_record import Standing
 from gpuwatch.accounting.tariffs import SiteTariffs
@@ -37,9 +38,6 @@ from gpuwatch.notifiers.base import Notifier
 from gpuwatch.usage.base import Allocated, Asking, Delivery, Failure, Reached, UsageSource
 
 log = logging.getLogger("gpuwatch.accounting")
-
-OUTBOX_SECONDS = 86_400.0
-"""How long a notification is tried; who was not reached by then is told by /metrics alone."""
 
 AT_ONCE = 64
 ROWS_AT_ONCE = 10_000
@@ -102,6 +100,7 @@ class Accountant:
         tariffs: SiteTariffs | None = None,
         history_bytes: float = HISTORY_BYTES,
         forecaster: Forecaster | None = None,
+        interval_seconds: float = 60.0,
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -110,6 +109,7 @@ class Accountant:
         self._allocations = allocations
         self._sources = sources
         self._notifiers = notifiers
+        self._outbox = Outbox(store, cluster, notifiers, interval_seconds)
         self._policy = policy
         self._stopping = stopping or Event()
         self._failing: dict[str, str] = {}
@@ -139,12 +139,12 @@ class Accountant:
             costs = charging.costs_of(connection, _charged_to(current))
             forecasts = self._forecaster.forecasts(connection, current, costs, now)
         active = self._evaluate(current, forecasts, now)
-        waiting = self._notify(collection, now)
-        incomplete = collection.failed or any(waiting.values()) or not all(asked.up.values())
+        told = self._outbox.tell(tuple(active.values()), now)
+        incomplete = collection.failed or not told.everybody or not all(asked.up.values())
         outcome: Outcome = "partial" if incomplete else "ok"
-        collected = collection.collected()
+        collected = collection.collected(told.outcomes)
         return Report(
-            now, outcome, collected, current, forecasts, tuple(active.values()), waiting, asked, costs,
+            now, outcome, collected, current, forecasts, tuple(active.values()), told.waiting, asked, costs,
             self._tariffs.now.rates.version, self._tariffs.successful, uncharged, self._forecaster.record.standing,
         )  # fmt: skip
 
@@ -298,35 +298,6 @@ class Accountant:
         self._forecaster.kept()
         return active
 
-    def _notify(self, collection: _Collection, now: float) -> dict[str, int]:
-        with self._store.writing() as connection:
-            given_up = alert_store.forget_before(connection, self._cluster, now - OUTBOX_SECONDS)
-        if given_up:
-            log.error("notifications given up count=%d", given_up)
-            collection.notifications["", "given_up"] += given_up
-        return {name: self._tell(name, notifier, collection) for name, notifier in self._notifiers.items()}
-
-    def _tell(self, name: str, notifier: Notifier, collection: _Collection) -> int:
-        """Tell a notifier what it does not know yet; how much of it is left for another try."""
-        with self._store.reading() as connection:
-            waiting = alert_store.waiting(connection, self._cluster, name)
-        if not waiting:
-            return 0
-        try:
-            outcome = "sent" if notifier.notify([each.change for each in waiting]) else "later"
-        except Rejected as exc:
-            log.error("notification rejected notifier=%s reason=%s", name, _safe(str(exc)))
-            outcome = "rejected"
-        except Unavailable as exc:
-            log.warning("notifier unavailable notifier=%s reason=%s", name, _safe(str(exc)))
-            outcome = "later"
-        collection.notifications[name, outcome] += len(waiting)
-        if outcome == "later":
-            return len(waiting)
-        with self._store.writing() as connection:
-            alert_store.taken(connection, name, waiting)
-        return 0
-
 
 class _Taken(NamedTuple):
     """A delivery and what the ledger takes of it."""
@@ -344,16 +315,15 @@ class _Collection:
         self.unposted: Unavailable | None = None
         self.rows = 0
         self.rejected: Counter[str] = Counter()
-        self.notifications: Counter[tuple[str, str]] = Counter()
         self.figures: dict[tuple[str, str], float] = {}
 
-    def collected(self) -> Collected:
+    def collected(self, notifications: Mapping[tuple[str, str], int]) -> Collected:
         return Collected(
             len(self.origins),
             len(self.failed),
             self.rows,
             dict(self.rejected),
-            dict(self.notifications),
+            notifications,
             self.figures,
         )
 

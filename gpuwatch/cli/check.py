@@ -17,7 +17,14 @@ import typer
 
 from gpuwatch import __version__, config, hygiene, plugins
 from gpuwatch.cli import capture as capturing
-from gpuwatch.cli import inspection, rights, scheduler_inspection, usage_inspection, web_inspection
+from gpuwatch.cli import (
+    inspection,
+    notifier_inspection,
+    rights,
+    scheduler_inspection,
+    usage_inspection,
+    web_inspection,
+)
 from gpuwatch.cli.inspection import Finding
 from gpuwatch.cli.options import ConfigOption
 from gpuwatch.cli.rights import Right
@@ -35,7 +42,8 @@ ProbeOption = Annotated[
     bool,
     typer.Option(
         "--probe",
-        help="Read each device and host source once, too; ask the batch systems, try out sinks and usage sources.",
+        help="Read each device and host source once, too; ask the batch systems, try out sinks, usage sources and "
+        "notifiers.",
     ),
 ]
 RequireOption = Annotated[bool | None, typer.Option("--require-device", help="Exit 69 where no device is found.")]
@@ -120,6 +128,7 @@ def findings_of(settings: Settings, sources: inspection.Sources, probe: bool, no
     findings.extend(inspection.ports(settings))
     findings.extend(scheduler_inspection.schedulers(settings, probe, sources.timeout_seconds, now))
     findings.extend(usage_inspection.usage(settings, probe, sources.timeout_seconds, now))
+    findings.extend(notifier_inspection.notifiers(settings, probe, sources.timeout_seconds, now))
     findings.extend(_rates(settings))
     findings.append(inspection.wall_clock(settings, now))
     return findings

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from gpuwatch.errors import GpuwatchError
+from gpuwatch.model import EMPTY, Alert
 from gpuwatch.notifiers.base import Change
 from gpuwatch.usage.base import Asking, Delivery, Failure, Mark, Reached
 
@@ -53,6 +55,22 @@ class FakeNotifier:
         if self.answer:
             self.told.extend(changes)
         return self.answer
+
+
+@dataclass
+class FakeRenewing(FakeNotifier):
+    """Takes what is active as well, and says that something went wrong with it."""
+
+    wrong: Mapping[str, int] = EMPTY
+    calls: list[Any] = field(default_factory=list)
+
+    def renew(self, active: Sequence[Alert], now: float, until: float) -> Mapping[str, int]:
+        self.calls.append((tuple(active), now, until))
+        return self.wrong
+
+    def notify(self, changes: Sequence[Change]) -> bool:
+        self.calls.append([change.what for change in changes])
+        return FakeNotifier.notify(self, changes)
 
 
 @dataclass

@@ -11,22 +11,24 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from gpuwatch.accounting.accountant import OUTBOX_SECONDS, Accountant, Report
+from gpuwatch.accounting.accountant import Accountant, Report
 from gpuwatch.accounting.alerts import Policy
 from gpuwatch.accounting.forecaster import Forecaster
 from gpuwatch.accounting.forecaster import Policy as Foresight
 from gpuwatch.accounting.forecasts import OPEN_ENDED
 from gpuwatch.accounting.metrics import after, at_start
+from gpuwatch.accounting.outbox import OUTBOX_SECONDS
 from gpuwatch.accounting.site_record import Standing
 from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
 from gpuwatch.ledger import record_store, tables
 from gpuwatch.ledger.burnup_store import load_burnups, save_burnups
 from gpuwatch.ledger.forecast_store import KEPT_SECONDS
+from gpuwatch.ledger.scopes import key_of
 from gpuwatch.ledger.store import Store, open_store
 from gpuwatch.model import BurnUp, BurnUpPoint, Scope
 from gpuwatch.schedulers.base import Live
 from gpuwatch.usage.base import Allocated, Delivery, Failure, Mark, Reached
-from tests.accounting.fakes import FakeNotifier, FakeSource
+from tests.accounting.fakes import FakeNotifier, FakeRenewing, FakeSource
 from tests.ledger.batch import record
 from tests.ledger.deliveries import EPOCH, ORIGIN, T0, declared, delivery, progress, row, run_started
 
@@ -358,6 +360,18 @@ def test_a_notification_is_tried_until_it_is_taken(store: Store, answer: bool | 
     assert ({"fake": 1}, "partial") == (first.waiting, first.outcome)
     assert {("fake", "later"): 1} == first.collected.notifications
     assert (["raised"], {"fake": 0}) == ([change.what for change in hearing.told], second.waiting)
+
+
+def test_what_is_active_is_told_in_every_pass_for_four_of_them(store: Store) -> None:
+    """To those whose channel forgets it; also by the next process, which finds it in the ledger."""
+    fakes = [FakeRenewing(), FakeRenewing()]
+    for fake, source, now in zip(fakes, (FakeSource([overrun()]), FakeSource()), (NOW, NOW + 300.0), strict=True):
+        Accountant(store, {"fake": source}, {"fake": fake}, POLICY, interval_seconds=300.0).run_pass(now)
+
+    (first, raised), (again,) = (fake.calls for fake in fakes)
+    assert (["raised"], (NOW, NOW + 1200.0), (NOW + 300.0, NOW + 1500.0)) == (raised, first[1:], again[1:])
+    ((before,), (after,)) = first[0], again[0]
+    assert (key_of(before), NOW) == (key_of(after), after.since)
 
 
 def test_a_notification_that_can_never_be_sent_is_dropped_and_counted(store: Store) -> None:

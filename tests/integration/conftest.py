@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.integration.alertmanager import Alertmanager, Hook, at_home, hook
 from tests.integration.debian import Prometheus, binary
 from tests.integration.time_series import InfluxDB, VictoriaMetrics
 
@@ -22,6 +24,12 @@ def _required(name: str) -> Path:
 def promtool() -> Path:
     """Prometheus' own checker."""
     return _required("promtool")
+
+
+@pytest.fixture(scope="session")
+def amtool() -> Path:
+    """Alertmanager's own checker."""
+    return _required("amtool")
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +79,31 @@ def victoria_metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victo
     server = VictoriaMetrics(_required("victoria-metrics"), tmp_path_factory.mktemp("victoria-metrics"))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def webhook() -> Iterator[Hook]:
+    """Whom an Alertmanager tells."""
+    with hook() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Alertmanager itself."""
+    return at_home(_required("prometheus-alertmanager"), tmp_path_factory.mktemp("alertmanager"))
+
+
+@pytest.fixture
+def alertmanager_server(alertmanager: Path, tmp_path: Path) -> Iterator[Callable[..., Alertmanager]]:
+    """Starts Alertmanagers that tell a webhook; they end with the test."""
+    started: list[Alertmanager] = []
+
+    def start(told: Hook, **options: Any) -> Alertmanager:
+        folder = tmp_path / f"alertmanager-{len(started)}"
+        started.append(Alertmanager(alertmanager, folder, told.url, **options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Gets what the integration tests drive (Prometheus, promtool, InfluxDB, VictoriaMetrics, systemd-analyze, Slurm,
-# PostgreSQL) where the machine does not have it: Debian packages, downloaded and unpacked into .cache/debian/root.
-# Nothing is installed and no service is started. Never fails: what cannot be had is said on one line, and its tests
-# are skipped with the reason.
+# Gets what the integration tests drive (Prometheus, promtool, Alertmanager, amtool, InfluxDB, VictoriaMetrics,
+# systemd-analyze, Slurm, PostgreSQL) where the machine does not have it: Debian packages, downloaded and unpacked
+# into .cache/debian/root. Nothing is installed and no service is started. Never fails: what cannot be had is said on
+# one line, and its tests are skipped with the reason.
 set -u
 
 cache=$(cd "$(dirname "$0")/../.." && pwd)/.cache/debian
@@ -90,6 +90,8 @@ need() {
 
 need prometheus prometheus
 need promtool prometheus
+need prometheus-alertmanager prometheus-alertmanager
+need amtool prometheus-alertmanager
 need influxd influxdb
 need victoria-metrics victoria-metrics
 need systemd-analyze systemd libsystemd-shared

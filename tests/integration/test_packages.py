@@ -14,8 +14,8 @@ from tests.integration.debian import REPOSITORY
 
 TOOLS = ("sh", "sed", "grep", "sort", "find", "touch", "mkdir", "rm", "timeout", "id", "dirname", "tail", "chmod")
 WANTED = [
-    "prometheus", "promtool", "influxd", "victoria-metrics", "systemd-analyze", "munged", "mariadbd", "postgres",
-    "slurmd-wlm",
+    "prometheus", "promtool", "prometheus-alertmanager", "amtool", "influxd", "victoria-metrics",
+    "systemd-analyze", "munged", "mariadbd", "postgres", "slurmd-wlm",
 ]  # fmt: skip
 
 

@@ -42,6 +42,8 @@ class Server(ABC):
 
     name = "server"
     ready_path = "/"
+    directory: Path | None = None
+    """Where it is started, for whoever looks for files there."""
 
     def __init__(self, program: Path, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,7 @@ class Server(ABC):
             self._process = subprocess.Popen(
                 [str(self._program), *self.arguments()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(self._program),
-                start_new_session=True,
+                start_new_session=True, cwd=self.directory,
             )  # fmt: skip
         try:
             wait_until(lambda: self._ready(log_path), READY_SECONDS, f"{self.name} is ready", 0.05)
