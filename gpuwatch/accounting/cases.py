@@ -29,6 +29,20 @@ class Reports(NamedTuple):
     begun: float
 
 
+class Pace(NamedTuple):
+    """How much slower and faster than on average something went, in 8 of 10 stretches of time."""
+
+    slow: float = 1.0
+    fast: float = 1.0
+
+
+EVEN = Pace()
+
+PACED, FEWEST_PACED = 33, 5
+"""The latest points that say how evenly a job went, and from how many on they say something."""
+
+SLOWEST = 0.05
+
 ALWAYS = (HOURS, "energy", "wall")
 """The quantities that are forecast whatever is declared; the others where they are declared."""
 
@@ -178,8 +192,36 @@ def case_of(job: Job, burnup: BurnUp) -> Case:
     )  # fmt: skip
 
 
-def goings_of(job: Job, cost: Cost) -> Iterator[Going]:
-    """How each quantity goes on that is forecast: always those that everybody asks for, others where declared."""
+def paces_of(points: Sequence[BurnUpPoint], rate: float) -> tuple[Pace, Pace]:
+    """How evenly device-seconds were used lately, and energy: beside `rate`, and beside the mean of energy."""
+    last = points[-PACED:]
+    if rate <= 0 or len(last) < FEWEST_PACED:
+        return EVEN, EVEN
+    stretches = [(after.time - before.time, before, after) for before, after in pairwise(last)]
+    used_up = [(after.used - before.used) / seconds for seconds, before, after in stretches if seconds > 0]
+    powers = [
+        (after.joules - before.joules) / seconds
+        for seconds, before, after in stretches
+        if seconds > 0 and before.joules is not None and after.joules is not None
+    ]
+    mean = sum(powers) / len(powers) if powers else 0.0
+    return _pace(used_up, rate), _pace(powers, mean)
+
+
+def _pace(rates: Sequence[float], mean: float) -> Pace:
+    """Between which rates 8 of 10 stretches were."""
+    if mean <= 0 or len(rates) < FEWEST_PACED - 1:
+        return EVEN
+    rising = sorted(rates)
+    low, high = rising[(len(rising) - 1) // 10], rising[-1 - (len(rising) - 1) // 10]
+    return Pace(min(1.0, max(SLOWEST, low / mean)), max(1.0, high / mean))
+
+
+def goings_of(job: Job, cost: Cost, paces: tuple[Pace, Pace] = (Pace(), Pace())) -> Iterator[Going]:
+    """How each quantity goes on that is forecast: always those that everybody asks for, others where declared.
+
+    `paces` are those of device-hours and of energy, which money and carbon go with.
+    """
     spent = job.device_seconds
     for quantity in (*ALWAYS, *sorted(set(job.estimates) - set(ALWAYS))):
         amount = used(job, quantity) if quantity in ALWAYS else charged(cost, quantity, job.estimates[quantity])
@@ -188,7 +230,8 @@ def goings_of(job: Job, cost: Cost) -> Iterator[Going]:
         per = {HOURS: 1.0, "wall": 1.0 / max(rate_of(job) or devices(job) or 1.0, 1e-9)}.get(quantity)
         if per is None and spent <= 0:
             continue
-        yield Going(quantity, amount, amount / spent if per is None else per, _gaps(job, quantity))
+        pace = EVEN if quantity == "wall" else paces[quantity != HOURS]
+        yield Going(quantity, amount, amount / spent if per is None else per, _gaps(job, quantity), *pace)
 
 
 def charged(cost: Cost, quantity: str, estimate: Estimate) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gpuwatch.accounting import cases
+from gpuwatch.accounting.cases import EVEN, Pace
 from gpuwatch.forecast import projection
 from gpuwatch.forecast.projection import (
     HOURS,
@@ -41,6 +42,7 @@ class Told:
     stage: str = ""
     record: str = ""
     n: int = 0
+    paces: tuple[Pace, Pace] = (EVEN, EVEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def job_forecasts(job: Job, told: Told | None, cost: Cost, tolerance: float, now
             else:
                 yield projection.unknown(job.scope, quantity, amount, estimates.get(quantity), NOTHING, now)
         return
-    for going in cases.goings_of(job, cost):
+    for going in cases.goings_of(job, cost, told.paces):
         if going.quantity != HOURS and not is_told(job):
             continue
         estimate = estimates.get(going.quantity)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gpuwatch.accounting import cases
 from gpuwatch.accounting.burning import run_of
+from gpuwatch.accounting.cases import EVEN, Pace
 from gpuwatch.accounting.forecasts import Told
 from gpuwatch.forecast.calibration import Calibration, kind_of
 from gpuwatch.forecast.evidence import SHIPPED, Case, Experience, Outlook
@@ -43,6 +44,7 @@ class Known:
     steps: float | None
     rate: float
     against: Against | None = None
+    paces: tuple[Pace, Pace] = (EVEN, EVEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ def known_of(job: Job, burnup: BurnUp, expected: float | None) -> Known:
         against = Against(expected, "expected")
     progress = cases.progress_of(job)
     steps = progress.total if progress is not None else None
-    return Known(cases.case_of(job, burnup), steps, cases.rate_of(job), against)
+    rate = cases.rate_of(job)
+    paces = cases.paces_of(burnup.points, rate) if job.revisions else (EVEN, EVEN)
+    return Known(cases.case_of(job, burnup), steps, rate, against, paces)
 
 
 def chain_of(chain: Chain, campaign: Campaign, burnups: Mapping[RunKey, BurnUp], alone: bool) -> Known:
@@ -124,7 +128,9 @@ def _answer(
         against = Against(foretold.quantile(EXPECTED_PLACE), "expected")
     has_basis = distribution.weights.any()
     basis = basis_of(outlook, distribution.weights, known.steps) if has_basis else OUTLIVED
-    return Answer(Told(foretold, basis, against, stage, record, _runs(outlook, distribution)), outlook)
+    return Answer(
+        Told(foretold, basis, against, stage, record, _runs(outlook, distribution), known.paces), outlook
+    )
 
 
 def _shipped(outlook: Outlook, distribution: Distribution) -> float:

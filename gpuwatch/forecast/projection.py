@@ -118,13 +118,16 @@ def _outside(amount: float, outermost: float, quarter: float) -> float:
 class Going:
     """How a quantity goes on: what was used of it, and how much a device-second takes now; both in base units.
 
-    `gaps` is the part of the time in which it was not measured.
+    `gaps` is the part of the time in which it was not measured. In 8 of 10 stretches of time it went between
+    `slow` and `fast` times as fast as on average.
     """
 
     quantity: str
     used: float
     per_device_second: float
     gaps: float = 0.0
+    slow: float = 1.0
+    fast: float = 1.0
 
     def amount(self, device_seconds: float) -> float:
         """What so many device-seconds more come to, with what was used."""
@@ -197,15 +200,22 @@ def _held_against(
     # What was used and not measured is reckoned in, as it is in the quantiles.
     needed = going.device_seconds(against.amount - _level(against.amount, forecast) * going.unseen)
     crosses = _beyond(against.amount, forecast, foretold, going)
-    at = forecast.time + needed / foretold.rate if foretold.rate > 0 and needed >= 0 else None
+    left = needed / foretold.rate if foretold.rate > 0 and needed >= 0 else None
     return Forecast(
         forecast.scope, forecast.quantity, forecast.used, forecast.quantiles, forecast.declared, forecast.basis,
         forecast.time,
         p_over=1.0 if forecast.used > most else _beyond(most, forecast, foretold, going),
-        crosses_at=at if crosses >= MEDIAN else None,
-        crosses_between=None if at is None or crosses <= HARDLY else (at, at if crosses >= LIKELY else None),
+        crosses_at=forecast.time + left if left is not None and crosses >= MEDIAN else None,
+        crosses_between=_crossing(forecast.time, left, going, crosses),
         against=against.kind, reference=against.amount, p_limit=forecast.p_limit,
     )  # fmt: skip
+
+
+def _crossing(now: float, left: float | None, going: Going, crosses: float) -> tuple[float, float | None] | None:
+    """The 80 % interval of when an amount is used up that takes so many seconds at the mean rate."""
+    if left is None or crosses <= HARDLY:
+        return None
+    return now + left / going.fast, now + left / going.slow if crosses >= LIKELY else None
 
 
 def ended(scope: Scope, quantity: str, used: float, declared: Estimate | None, now: float) -> Forecast:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from gpuwatch.accounting.cases import (
     BELIEVED_RATIO,
+    EVEN,
     SKEW_SECONDS,
+    SLOWEST,
     Reports,
     account_of,
     batch,
@@ -25,6 +27,7 @@ from gpuwatch.accounting.cases import (
     is_open_ended,
     limit_of,
     owner_of,
+    paces_of,
     rate_of,
     reports,
     told_by,
@@ -223,3 +226,36 @@ def test_burn_ups_of_a_chain_are_one() -> None:
     ]
 
     assert [(500, 10), (2000, 20), (2005, 30)] == [(each.used, each.step) for each in chained(burnups)]
+
+
+def uneven(used: list[float], joules: list[float | None]) -> list[BurnUpPoint]:
+    """What was used in each minute, and of energy."""
+    points, so_far, energy = [BurnUpPoint(0.0, 0.0, 0.0)], 0.0, 0.0
+    for minute, (amount, more) in enumerate(zip(used, joules, strict=True), 1):
+        so_far, energy = so_far + amount, energy + (more or 0.0)
+        points.append(BurnUpPoint(60.0 * minute, so_far, None if more is None else energy))
+    return points
+
+
+def test_a_job_that_went_on_evenly_will() -> None:
+    """Two devices at the same power all the time."""
+    hours, energy = paces_of(uneven([120.0] * 20, [36_000.0] * 20), 2.0)
+
+    assert (pytest.approx(EVEN), pytest.approx(EVEN)) == (hours, energy)
+
+
+def test_pauses_and_power_that_swings_make_it_uncertain_when_an_amount_is_used_up() -> None:
+    """It stood still in every fourth minute, and used twice the energy in every other one."""
+    points = uneven([120.0, 120.0, 120.0, 0.0] * 8, [30_000.0, 15_000.0] * 16)
+
+    hours, energy = paces_of(points, 2.0)
+
+    assert (SLOWEST, 1.0) == hours
+    assert pytest.approx((2 / 3, 4 / 3)) == energy
+
+
+@pytest.mark.parametrize("points", [[], uneven([120.0] * 3, [None] * 3), uneven([0.0] * 9, [None] * 9)])
+def test_too_little_says_nothing_of_how_even_it_is(points: list[BurnUpPoint]) -> None:
+    """Of few points, of energy that nobody measured, and of a job that does not run."""
+    assert EVEN == paces_of(points, 2.0)[1]
+    assert (EVEN, EVEN) == paces_of(points, 0.0)

@@ -86,6 +86,13 @@ def test_the_tolerance_is_above_what_is_declared() -> None:
     assert pytest.approx(0.25) == forecast(against=upper / 1.1, tolerance=0.1).p_over
 
 
+def test_when_it_crosses_is_as_uncertain_as_its_rate_was_uneven() -> None:
+    """400 device-seconds are left: at 2 a second, at half of that, or at four times as much."""
+    found = forecast(going=Going("device-hours", 100.0, 1.0, slow=0.5, fast=4.0), against=500.0)
+
+    assert (NOW + 200.0, (NOW + 50.0, NOW + 400.0)) == (found.crosses_at, found.crosses_between)
+
+
 def test_it_crosses_when_what_is_left_is_used_at_its_rate() -> None:
     """400 device-seconds are left at 2 a second; that it crosses at all is certain but for a tenth."""
     found = forecast(against=500.0)
