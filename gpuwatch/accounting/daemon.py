@@ -124,7 +124,7 @@ class AccountingDaemon:
         foresight = Foresight(settings.alerts.tolerance_ratio, accounting.open_ended_names)
         self._accountant = Accountant(
             store, sources, notifiers, policy, self._stopping, allocations, cluster, tariffs,
-            accounting.history_bytes, Forecaster(cluster, foresight),
+            accounting.history_bytes, Forecaster(cluster, foresight), self._interval,
         )  # fmt: skip
         outputs.start()
         self._outputs = outputs
@@ -167,6 +167,7 @@ class AccountingDaemon:
                 health,
                 disk_reserve_bytes=upkept.reserve_bytes,
                 last_backup_timestamp_seconds=upkept.backup_timestamp_seconds,
+                last_backup_successful=upkept.backup_successful,
                 ledger_intact=0.0 if self._damaged() else upkept.intact,
             )
         )

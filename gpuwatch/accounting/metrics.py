@@ -102,6 +102,10 @@ class Health:
     last_backup_timestamp_seconds: float | None = metric(
         "gpuwatch_accounting_last_backup_timestamp_seconds", "When the ledger was last copied, Unix seconds."
     )
+    last_backup_successful: float | None = metric(
+        "gpuwatch_accounting_last_backup_successful",
+        "1 where the last try to copy the ledger succeeded; absent where no copies are wanted.",
+    )
     ledger_intact: float | None = metric(
         "gpuwatch_accounting_ledger_intact",
         "1 where the ledger's file was whole when it was last looked through, 0 where it was not.",
@@ -142,7 +146,8 @@ class Health:
     )
     notifications: Labelled = metric(
         "gpuwatch_accounting_notifications_total",
-        "Alert changes by notifier and outcome; later ones are tried again.",
+        "Alert changes by notifier and outcome, later ones are tried again; of alerts told anew, what went wrong: "
+        "refused, unrenewed.",
         "notifier", "outcome",
         kind="counter",
     )  # fmt: skip

@@ -22,11 +22,15 @@ AGAIN_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Upkept:
-    """How the file is: bytes of its reserve, when it was last copied, whether it was whole when last looked at."""
+    """How the file is: bytes of its reserve, when it was last copied, whether it was whole when last looked at.
+
+    `backup_successful` is whether the last try to copy it was; None where no copies are wanted.
+    """
 
     reserve_bytes: float | None = None
     backup_timestamp_seconds: float | None = None
     intact: float | None = None
+    backup_successful: float | None = None
 
 
 class Upkeep:
@@ -51,7 +55,8 @@ class Upkeep:
             reserve.keep()
         latest = self._copied(self._backups, now) if self._backups is not None else None
         self._look_through(self._store.path, now)
-        return Upkept(float(reserve.size()) if reserve is not None else None, latest, self._intact)
+        successful = float("backup" not in self._failed) if self._backups is not None else None
+        return Upkept(float(reserve.size()) if reserve is not None else None, latest, self._intact, successful)
 
     def _may(self, what: str, now: float) -> bool:
         """Whether it did not fail within the last hour, by a clock that may jump."""
@@ -62,6 +67,8 @@ class Upkeep:
         try:
             if self._may("backup", now) and backups.due(now):
                 log.info("backup of the ledger made path=%s", backups.make(now))
+            if not backups.due(now):
+                self._failed.pop("backup", None)
             return backups.latest()
         except (Unavailable, OSError) as exc:
             self._failed["backup"] = now

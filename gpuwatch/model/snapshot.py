@@ -63,6 +63,12 @@ class SinkHealth:
         "gpuwatch_sink_spool_degraded",
         "1 where points wait in memory alone, as the disk does not take them.",
     )
+    spool_limit_bytes: float | None = metric(
+        "gpuwatch_sink_spool_limit_bytes", "Bytes that may wait; beyond that the oldest points are given up."
+    )
+    spool_limit_seconds: float | None = metric(
+        "gpuwatch_sink_spool_limit_seconds", "How long points may wait; those that did longer are given up."
+    )
     server: Labelled = metric(
         "gpuwatch_sink_server_info", "What the sink delivers to, always 1.", "flavor", "version"
     )

@@ -84,7 +84,7 @@ class _Running:
     def __init__(self, settings: InfluxdbSettings, site: Site, clock: Callable[[], float]) -> None:
         limits = Limits(settings.spool_bytes, settings.spool_days * 86400.0)
         self._spool = Spool(settings.spool_directory, tuple(settings.servers), limits)
-        self._directory = settings.spool_directory
+        self._directory, self._most_seconds = settings.spool_directory, limits.age_seconds
         self._spool.open()
         pushing = Pushing(settings.push_seconds, settings.jobs_seconds, settings.raw_jobs, settings.raw_devices)
         self.writer = Writer(pushing, self._spool, site, clock)
@@ -136,6 +136,8 @@ class _Running:
             oldest_age_seconds=None if counts.oldest is None else max(0.0, now - counts.oldest),
             failures=dict(sender.failures.items()),
             spool_degraded=float(self._spool.degraded),
+            spool_limit_bytes=float(self._spool.most_bytes),
+            spool_limit_seconds=self._most_seconds,
             server={sender.server: 1.0} if sender.server else EMPTY,
         )
 

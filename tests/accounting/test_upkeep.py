@@ -62,6 +62,7 @@ def test_a_copy_that_fails_is_tried_again_an_hour_later(sqlite_store: Store, tmp
 
     assert (None, None) == (failed.backup_timestamp_seconds, soon.backup_timestamp_seconds)
     assert later.backup_timestamp_seconds is not None
+    assert [0.0, 0.0, 1.0] == [each.backup_successful for each in (failed, soon, later)]
 
 
 @pytest.fixture

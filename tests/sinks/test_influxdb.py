@@ -82,6 +82,17 @@ def test_what_is_taken_is_delivered(tmp_path: Path) -> None:
     assert (True, {}, 0.0, True) == (last.up, last.dropped, last.spool_degraded, last.delivered >= 38)
 
 
+def test_health_tells_how_much_may_wait(tmp_path: Path) -> None:
+    """The limits of the spool in bytes and seconds, as they are configured."""
+    with FakeInfluxdb() as fake:
+        sink = sink_of(tmp_path, {"main": fake.url}, spool_bytes=2**20, spool_days=2.0)
+        sink.start()
+        health = sink.health()["influxdb:main"]
+        sink.close()
+
+    assert (2.0**20, 2 * 86400.0) == (health.spool_limit_bytes, health.spool_limit_seconds)
+
+
 def test_fault_2_server_that_never_answers_holds_up_nobody(tmp_path: Path) -> None:
     """The other server has everything at once; the main loop waits for nothing; nor does the end."""
     with FakeInfluxdb() as good, FakeInfluxdb(lambda number, lines: Reply(silent=True)) as hanging:
