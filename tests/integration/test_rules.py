@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,64 @@ from tests.integration.metrics import exported, named_in
 
 DEPLOY = REPOSITORY / "deploy" / "prometheus"
 RUNBOOKS = REPOSITORY / "docs" / "runbooks"
-RULES: list[dict[str, Any]] = [
-    rule
-    for group in yaml.safe_load((DEPLOY / "gpuwatch.rules.yml").read_text())["groups"]
-    for rule in group["rules"]
-]
+FILES = {path.name.removesuffix(".rules.yml"): path for path in sorted(DEPLOY.glob("*.rules.yml"))}
+"""The rule files, by the part of their names that their tests have too."""
+
+
+def rules_of(path: Path) -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+
+
+def cases_of(name: str) -> list[dict[str, Any]]:
+    tests: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "tests" / f"{name}.test.yml").read_text())["tests"]
+    return tests
+
+
+ALL = [rule for path in FILES.values() for rule in rules_of(path)]
+RECORDED = {rule["record"]: rule for rule in ALL if "record" in rule}
+RULES = [rule for rule in ALL if "alert" in rule]
 ALERTS = sorted({rule["alert"] for rule in RULES})
-TESTS = yaml.safe_load((DEPLOY / "tests" / "gpuwatch.rules.test.yml").read_text())["tests"]
+FILE_OF = {rule["alert"]: name for name, path in FILES.items() for rule in rules_of(path) if "alert" in rule}
+
+
+def seen_to_fire(alert: str) -> list[dict[str, str]]:
+    """The labels of each instance of an alert that its tests expect."""
+    return [
+        found["exp_labels"]
+        for test in cases_of(FILE_OF[alert])
+        for each in test["alert_rule_test"]
+        if each["alertname"] == alert
+        for found in each["exp_alerts"]
+    ]
+
+
+CODES_AND_NAMES = {"uuid", "xid", "scope", "instance", "job"}
+
+
+def recorded_in(text: str) -> set[str]:
+    """The names with colons in a text: those of recording rules."""
+    return set(re.findall(r"\b[a-z_]+:[a-z_]+:[a-z0-9_]+\b", text))
+
+
+def without_recorded(text: str) -> str:
+    """A text without the names of recording rules, which lack the `_total` of what they are of."""
+    return re.sub(r"\b[a-z_]+:[a-z_]+:[a-z0-9_]+\b", " ", text)
 
 
 @pytest.mark.integration
-def test_rules_are_valid(promtool: Path) -> None:
+@pytest.mark.parametrize("path", FILES.values(), ids=FILES)
+def test_rules_are_valid(promtool: Path, path: Path) -> None:
     """promtool reads the rule file, and has no lint to report."""
-    checked = run(promtool, "check", "rules", "--lint=all", "--lint-fatal", DEPLOY / "gpuwatch.rules.yml")
+    checked = run(promtool, "check", "rules", "--lint=all", "--lint-fatal", path)
 
     assert (0, "") == (checked.returncode, checked.stderr)
 
 
 @pytest.mark.integration
-def test_alerts_fire_when_they_should_and_not_before(promtool: Path) -> None:
+@pytest.mark.parametrize("name", FILES)
+def test_alerts_fire_when_they_should_and_not_before(promtool: Path, name: str) -> None:
     """The rule tests pass in Prometheus' own engine."""
-    tested = run(promtool, "test", "rules", "gpuwatch.rules.test.yml", cwd=DEPLOY / "tests")
+    tested = run(promtool, "test", "rules", f"{name}.test.yml", cwd=DEPLOY / "tests")
 
     assert 0 == tested.returncode, tested.stdout + tested.stderr
 
@@ -46,15 +84,42 @@ def test_example_configuration_is_valid(promtool: Path) -> None:
     checked = run(promtool, "check", "config", "--lint=all", "--lint-fatal", DEPLOY / "prometheus.yml")
 
     assert (0, "") == (checked.returncode, checked.stderr)
-    assert "1 rule files found" in checked.stdout
+    assert f"{len(FILES)} rule files found" in checked.stdout
+
+
+def test_example_configuration_loads_each_rule_file() -> None:
+    """None is forgotten there, and each is named in the README."""
+    loaded = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["rule_files"]
+    readme = (DEPLOY / "README.md").read_text()
+
+    assert {path.name for path in FILES.values()} == set(loaded)
+    assert all(f"({each})" in readme for each in loaded)
+
+
+def test_no_alert_is_in_two_files() -> None:
+    """Who loads one of the files has all rules of its alerts."""
+    names = [{rule["alert"] for rule in rules_of(path) if "alert" in rule} for path in FILES.values()]
+
+    assert len(ALERTS) == sum(len(each) for each in names)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_rule_tests_cover_firing_and_silence(alert: str) -> None:
-    """Each alert is asserted to fire at some time and not to fire at some other."""
-    asserted = [each for test in TESTS for each in test["alert_rule_test"] if each["alertname"] == alert]
+    """Each alert is asserted not to fire at some time, and to fire at a later one of the same test."""
+    asserted = [
+        [bool(each["exp_alerts"]) for each in test["alert_rule_test"] if each["alertname"] == alert]
+        for test in cases_of(FILE_OF[alert])
+    ]
 
-    assert {True, False} == {bool(each["exp_alerts"]) for each in asserted}
+    assert any(each[:1] == [False] and True in each for each in asserted)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_each_severity_of_an_alert_is_seen_to_fire(rule: dict[str, Any]) -> None:
+    """An alert of two rules, or two severities, has a case for each."""
+    expected = rule.get("labels", {})
+
+    assert any(expected.items() <= labels.items() for labels in seen_to_fire(rule["alert"]))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
@@ -67,16 +132,70 @@ def test_alert_follows_the_conventions(rule: dict[str, Any]) -> None:
     assert re.fullmatch(r"[A-Z][^{}]*\.|gpuwatch [^{}]*\.", annotations["summary"])
     assert "{{ $labels." in annotations["description"]
     assert annotations["runbook_url"].endswith(f"/runbooks/{rule['alert']}")
-    assert severity in {"warning", "the metric's own"}
-    assert severity == "warning" or "severity" in rule["expr"]
+    assert severity in {"critical", "warning", "info", "the metric's own"}
+    assert severity != "the metric's own" or "severity" in rule["expr"]
+
+
+def test_only_devices_wake_anybody() -> None:
+    """What is wrong with telemetry waits for the morning; about jobs accounting decides."""
+    critical = {rule["alert"] for rule in RULES if rule.get("labels", {}).get("severity") == "critical"}
+
+    assert {"gpuwatch-devices"} == {FILE_OF[alert] for alert in critical}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_rule_names_only_exported_metrics(rule: dict[str, Any]) -> None:
-    """No rule waits for a metric that nobody exports."""
-    text = rule["expr"] + rule["annotations"]["description"]
+def test_no_label_of_an_alert_is_a_value(rule: dict[str, Any]) -> None:
+    """A value in a label would be a new alert each time that it changes."""
+    numbers = {
+        name
+        for labels in seen_to_fire(rule["alert"])
+        for name, value in labels.items()
+        if re.fullmatch(r"[-+.\d]+%?", str(value))
+    }
 
-    assert set() == named_in(text) - exported()
+    assert not any("{{" in value for value in rule.get("labels", {}).values())
+    assert set() == numbers - CODES_AND_NAMES
+
+
+def test_xids_that_page_are_no_faults_of_programs() -> None:
+    """Critical and other codes are apart, and what a program can do to itself is in neither; all are explained."""
+    page = (RUNBOOKS / "GpuwatchDeviceXid.md").read_text()
+    lists = [
+        re.findall(r'xid=~"([\d|]+)"', rule["expr"])[0].split("|") for rule in RULES if "xid=~" in rule["expr"]
+    ]
+    codes = [code for each in lists for code in each]
+    explained = {
+        str(code) for row in re.findall(r"^\| ([\d, to]+) \|", page, flags=re.MULTILINE) for code in _numbers(row)
+    }
+
+    assert len(codes) == len(set(codes))
+    assert set() == set(codes) & {"13", "31", "32", "43", "45", "63", "68", "69", "154"}
+    assert explained == set(codes)
+
+
+def _numbers(row: str) -> Iterable[int]:
+    first, _, last = row.partition(" to ")
+    return range(int(first), int(last) + 1) if last else [int(each) for each in row.split(",")]
+
+
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.get("alert") or rule["record"])
+def test_rule_names_only_exported_metrics(rule: dict[str, Any]) -> None:
+    """No rule waits for a metric that nobody exports, or records."""
+    text = rule["expr"] + rule.get("annotations", {}).get("description", "")
+
+    assert set() == named_in(without_recorded(text)) - exported()
+    assert set() == recorded_in(rule["expr"]) - set(RECORDED)
+
+
+def test_recorded_series_are_named_by_the_conventions_and_used() -> None:
+    """level:metric:operations, of a metric that is exported, for a rule that reads it."""
+    used = {name for rule in RULES for name in recorded_in(rule["expr"])}
+
+    assert set(RECORDED) == used
+    for name, rule in RECORDED.items():
+        level, metric, operations = name.split(":")
+        assert {metric} <= {each.removesuffix("_total") for each in named_in(rule["expr"])}, name
+        assert level and operations
 
 
 def test_alerts_about_jobs_are_what_accounting_decided() -> None:
@@ -93,13 +212,32 @@ def test_there_is_a_runbook_for_each_alert_and_no_other() -> None:
     assert ALERTS == sorted(page.stem for page in RUNBOOKS.glob("Gpuwatch*.md"))
 
 
+@pytest.mark.integration
+def test_queries_of_runbooks_are_valid(promtool: Path, tmp_path: Path) -> None:
+    """Each line of a runbook that asks Prometheus is an expression that it reads."""
+    lines = {
+        line.strip()
+        for page in RUNBOOKS.glob("Gpuwatch*.md")
+        for line in re.findall(r"^ {4}(\S.+)$", page.read_text(), flags=re.MULTILINE)
+        if named_in(line) & exported()
+    }
+    rules = [{"record": f"runbook:line:{number}", "expr": line} for number, line in enumerate(sorted(lines))]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "runbooks", "rules": rules}]}))
+
+    checked = run(promtool, "check", "rules", tmp_path / "rules.yml")
+
+    assert (0, "") == (checked.returncode, checked.stderr)
+    assert rules
+
+
 @pytest.mark.parametrize("alert", ALERTS)
 def test_runbook_is_specific(alert: str) -> None:
     """A runbook says what the alert means, what to look at and what to do, and names a metric of its rule."""
     page = (RUNBOOKS / f"{alert}.md").read_text()
     expressions = " ".join(rule["expr"] for rule in RULES if rule["alert"] == alert)
+    expressions += " ".join(RECORDED[name]["expr"] for name in recorded_in(expressions))
     headings = re.findall(r"^## (.+)$", page, flags=re.MULTILINE)
-    about = named_in(expressions) or {'up{job="'}
+    about = named_in(without_recorded(expressions)) or {'up{job="'}
 
     assert page.startswith(f"# {alert}\n")
     assert ["Meaning", "Impact", "Diagnosis", "Mitigation"] == headings
