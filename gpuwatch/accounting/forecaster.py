@@ -19,7 +19,7 @@ from gpuwatch.accounting.forecasts import Parts, Told
 from gpuwatch.accounting.site_record import SiteRecord
 from gpuwatch.accounting.telling import Answer, Known
 from gpuwatch.accounting.trial_keeping import calibration_of, calibration_rows, finished_trial, open_trial
-from gpuwatch.accounting.trying import Said, Trying, key_of, outcome_of
+from gpuwatch.accounting.trying import Said, Trying, is_over, key_of, outcome_of
 from gpuwatch.forecast.evidence import Begun, Experience
 from gpuwatch.forecast.projection import HOURS
 from gpuwatch.forecast.trials import Trial
@@ -241,11 +241,11 @@ class Forecaster:
         """Learn from what ended, also while nobody looked."""
         there = {key_of(job) for job in running}
         missing = [key for key in self._trying.open if key not in there]
-        ended = {key_of(job): job for job in jobs if job.state == "ended"}
+        ended = {key_of(job): job for job in jobs if is_over(job, now)}
         lost = [key for key in missing if key not in ended][:MISSED_AT_ONCE]
         found = self._found(connection, lost, now)
         self._trying.drop(key for key in lost if key not in found)
-        ended |= {key: job for key, job in found.items() if job.state == "ended"}
+        ended |= {key: job for key, job in found.items() if is_over(job, now)}
         # Of one that ended while nobody looked the burn-up is in the ledger.
         self._burnups.grow(connection, self._cluster, [ended[key] for key in missing if key in ended], now)
         self._burnups.end(ended.values())

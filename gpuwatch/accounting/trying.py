@@ -13,6 +13,7 @@ from gpuwatch.forecast.evidence import Experience, Outlook
 from gpuwatch.forecast.projection import HOURS
 from gpuwatch.forecast.trials import POLLS, THRESHOLDS, Call, Mark, Trial, stage_of
 from gpuwatch.ledger.jobs import Job
+from gpuwatch.ledger.queries import RECENT_SECONDS
 from gpuwatch.ledger.trial_store import KeptTrial, Outcome, TrialKey
 
 LEARNERS = 2000
@@ -20,6 +21,8 @@ LEARNERS = 2000
 
 MOST_BATCHES = 50_000
 """Of so many batches it is remembered how many of each have ended."""
+
+_COMPLETING = "COMPLETING"
 
 Kind = Literal["declared", "expected"]
 
@@ -136,6 +139,12 @@ class Trying:
     def to_save(self) -> Mapping[TrialKey, KeptTrial]:
         """What the ledger does not know yet."""
         return {**{key: kept(self.open[key]) for key in self.changed if key in self.open}, **self.over}
+
+
+def is_over(job: Job, now: float) -> bool:
+    """Whether it is known how it ended: for a while a batch system may say no more than that it is completing."""
+    state = job.record.facts.state if job.record is not None else ""
+    return job.state == "ended" and (state != _COMPLETING or now - job.last_seen > RECENT_SECONDS)
 
 
 def outcome_of(job: Job) -> Outcome:

@@ -109,6 +109,27 @@ def test_a_run_without_a_batch_system_is_judged_where_its_end_was_heard(
     assert (HOUR + 60, cut) == (trial.outcome.final, trial.outcome.cut)
 
 
+def test_a_job_is_judged_once_it_is_known_how_it_ended(site: Site) -> None:
+    """For a moment a batch system says that it completes: this one was ended by its limit, as it then says."""
+    going = runs("1", BEGAN, NOW, "device-hours=2")
+    site.run_pass(NOW, going)
+    site.run_pass(NOW + 60, ends(going, NOW + 30, "COMPLETING"))
+    before = list(site.forecaster.record.trials)
+    site.run_pass(NOW + 120, ends(going, NOW + 30, "TIMEOUT"))
+
+    assert [] == before
+    assert [True] == [trial.cut for trial in site.forecaster.record.trials]
+
+
+def test_a_job_that_never_said_how_it_ended_is_judged_after_a_while(site: Site) -> None:
+    """A quarter of an hour."""
+    going = runs("1", BEGAN, NOW, "device-hours=2")
+    site.run_pass(NOW, going)
+    site.run_pass(NOW + 1200, ends(going, NOW + 30, "COMPLETING"))
+
+    assert 1 == len(site.forecaster.record.trials)
+
+
 def test_the_record_speaks_from_a_hundred_finished_forecasts_on(site: Site) -> None:
     """Before, it says how many there are; what was cancelled is not among them."""
     words = []

@@ -157,7 +157,7 @@ class Cluster:
         def ended() -> bool:
             known.update(self.attempts())
             told = self.records(*known)
-            over = {job for job, found in told.items() if all(each.facts.ended is not None for each in found)}
+            over = {job for job, found in told.items() if all(map(_is_over, found))}
             return known.keys() == over >= {*jobs} and not self.held()
 
         try:
@@ -165,6 +165,11 @@ class Cluster:
         except AssertionError as exc:
             raise AssertionError(f"{exc}: {known}; {self.jobs()}; {self.log.read_text()[-2000:]}") from exc
         return Outcome(known, self.jobs())
+
+
+def _is_over(record: Record) -> bool:
+    """Whether Slurm has said how it ended: for a moment it says that a job completes."""
+    return record.facts.ended is not None and record.facts.state != "COMPLETING"
 
 
 @dataclass(frozen=True)
