@@ -130,7 +130,8 @@ def test_hours_budgets_and_energy_without_an_agent(
             ledger,
             log,
         ):
-            time.sleep(5.0)  # Prometheus begins to scrape
+            scraped = 'count_over_time(up{job="dcgm"}[1m]) >= 3'
+            wait_until(lambda: server.query(scraped), SECONDS_TO_SETTLE, "Prometheus scrapes the exporter", 0.2)
             job = slurm.submit("sleep 6", "--gres=gpu:2", f"--nodelist={node}", "--account=vision")
             seconds = elapsed(slurm, job)
 
