@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 from gpuwatch import hygiene
 from gpuwatch.accounting import alerts
 from gpuwatch.accounting.allocations import Allocations, Asked
+from gpuwatch.accounting.cases import CHARGED
 from gpuwatch.accounting.forecaster import Forecaster
 from gpuwatch.accounting.forecaster import Policy as Foresight
 from gpuwatch.accounting.outbox import Outbox
@@ -136,7 +137,7 @@ class Accountant:
         with self._store.reading() as connection:
             current = queries.current(connection, now, charged.jobs, self._cluster)
             uncharged = marked(connection, self._cluster)
-            costs = charging.costs_of(connection, _charged_to(current))
+            costs = charging.costs_of(connection, charged_to(current))
             forecasts = self._forecaster.forecasts(connection, current, costs, now)
         active = self._evaluate(current, forecasts, now)
         told = self._outbox.tell(tuple(active.values()), now)
@@ -333,9 +334,10 @@ def _follows_a_failed(delivery: Delivery, collection: _Collection) -> bool:
     return delivery.seq is not None and delivery.origin in collection.failed
 
 
-def _charged_to(current: Current) -> set[JobId]:
-    """The job ids of the scopes that are exported."""
-    jobs = (job for scope in shown(current)[0] for job in jobs_in(scope))
+def charged_to(current: Current) -> set[JobId]:
+    """The job ids of the scopes that are exported, or that declare what is charged: those are held against it."""
+    declaring = (scope for scope in current.scopes if not CHARGED.isdisjoint(scope.estimates))
+    jobs = (job for scope in (*shown(current)[0], *declaring) for job in jobs_in(scope))
     return {(job.cluster, job_id) for job in jobs for job_id in job.job_ids}
 
 

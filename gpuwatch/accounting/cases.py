@@ -53,6 +53,8 @@ SKEW_SECONDS = 600.0
 """So far clocks of nodes may be ahead of accounting's."""
 
 OF_FACILITY = ("facility-energy", "carbon")
+CHARGED = frozenset({"cost", *OF_FACILITY})
+"""The quantities that jobs are charged by the rates in force."""
 
 
 def owner_of(job: Job) -> str:
@@ -231,7 +233,7 @@ def goings_of(job: Job, cost: Cost, paces: tuple[Pace, Pace] = (Pace(), Pace()))
         if per is None and spent <= 0:
             continue
         pace = EVEN if quantity == "wall" else paces[quantity != HOURS]
-        yield Going(quantity, amount, amount / spent if per is None else per, _gaps(job, quantity), *pace)
+        yield Going(quantity, amount, amount / spent if per is None else per, gaps_of(job, quantity), *pace)
 
 
 def charged(cost: Cost, quantity: str, estimate: Estimate) -> float | None:
@@ -241,16 +243,12 @@ def charged(cost: Cost, quantity: str, estimate: Estimate) -> float | None:
     return {"facility-energy": cost.facility_joules, "carbon": cost.carbon_grams}.get(quantity)
 
 
-def _gaps(scope: Job | Campaign, quantity: str) -> float:
+def gaps_of(scope: Job | Campaign, quantity: str) -> float:
+    """The part of the held time in which a quantity was not measured; 0 for what is not measured but counted."""
     usage = scope.usage
     if quantity != "energy" and quantity not in OF_FACILITY:
         return 0.0
     return usage.energy_unmeasured_seconds / usage.held_seconds if usage.held_seconds > 0 else 0.0
-
-
-def gaps_of(campaign: Campaign, quantity: str) -> float:
-    """The part of a campaign's held time in which a quantity was not measured."""
-    return _gaps(campaign, quantity)
 
 
 def chained(burnups: Sequence[tuple[Job, BurnUp]]) -> tuple[BurnUpPoint, ...]:
@@ -258,11 +256,6 @@ def chained(burnups: Sequence[tuple[Job, BurnUp]]) -> tuple[BurnUpPoint, ...]:
     points: list[BurnUpPoint] = []
     before = 0.0
     for job, burnup in burnups:
-        points += [replace_used(point, before) for point in burnup.points]
+        points += [point._replace(used=before + point.used, joules=None) for point in burnup.points]
         before += job.device_seconds
     return tuple(points)
-
-
-def replace_used(point: BurnUpPoint, before: float) -> BurnUpPoint:
-    """A point of a job after others used so much."""
-    return point._replace(used=before + point.used, joules=None)

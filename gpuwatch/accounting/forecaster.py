@@ -133,7 +133,7 @@ class Forecaster:
     def kept(self) -> None:
         """What was written is in the ledger."""
         self._burnups.kept()
-        self._trying.saved(self._trying.to_save())
+        self._trying.saved()
         self._has_learned = False
         self._points = {key: each for key, each in self._new_points.items() if key.scope in self._starts}
 

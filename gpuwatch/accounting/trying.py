@@ -11,7 +11,7 @@ from gpuwatch.accounting.trial_keeping import OpenTrial, called, finished_trial,
 from gpuwatch.forecast.calibration import Calibration
 from gpuwatch.forecast.evidence import Experience, Outlook
 from gpuwatch.forecast.projection import HOURS
-from gpuwatch.forecast.trials import POLLS, THRESHOLDS, Call, Mark, Trial, stage_of
+from gpuwatch.forecast.trials import POLLS, Mark, Trial, at_end, stage_of
 from gpuwatch.ledger.jobs import Job
 from gpuwatch.ledger.queries import RECENT_SECONDS
 from gpuwatch.ledger.trial_store import KeptTrial, Outcome, TrialKey
@@ -102,9 +102,7 @@ class Trying:
         self.changed.discard(key)
         if trial is None:
             return None
-        over = trial.declared * (1.0 + self.tolerance)
-        if outcome.final > over:
-            trial = replace(trial, calls={**dict.fromkeys(THRESHOLDS, Call(over, 1.0)), **trial.calls})
+        trial = replace(trial, calls=at_end(trial.calls, trial.declared, outcome.final, self.tolerance))
         self.over[key] = kept(trial, outcome)
         if not outcome.cut:
             weight = self._weight(batch)
@@ -129,12 +127,11 @@ class Trying:
             self.changed.discard(key)
             self.dropped.add(key)
 
-    def saved(self, keys: Iterable[TrialKey]) -> None:
-        """The ledger knows these now, and no more those that were dropped."""
+    def saved(self) -> None:
+        """The ledger knows what there was to save, and no more what was dropped."""
         self.dropped.clear()
-        for key in list(keys):
-            self.changed.discard(key)
-            self.over.pop(key, None)
+        self.changed.clear()
+        self.over.clear()
 
     def to_save(self) -> Mapping[TrialKey, KeptTrial]:
         """What the ledger does not know yet."""

@@ -21,7 +21,18 @@ from gpuwatch.forecast.history import BacktestRun
 from gpuwatch.forecast.mixing import Distribution, distributions
 from gpuwatch.forecast.outcomes import Outcome
 from gpuwatch.forecast.projection import ceiling
-from gpuwatch.forecast.trials import CUT_STATES, FAILED_STATES, POLLS, SHARES, THRESHOLDS, Call, Mark, Stage, Trial
+from gpuwatch.forecast.trials import (
+    CUT_STATES,
+    FAILED_STATES,
+    POLLS,
+    SHARES,
+    THRESHOLDS,
+    Call,
+    Mark,
+    Stage,
+    Trial,
+    at_end,
+)
 
 _AT_ONCE = 512
 _FIRST: Stage = "submit"
@@ -225,10 +236,8 @@ def _burn_up(run: BacktestRun) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _trial(running: _Running, declared: float, tolerance: float) -> Trial:
-    run, over = running.run, declared * (1.0 + tolerance)
-    calls = dict(running.calls)
-    if run.final > over:
-        calls = {threshold: calls.get(threshold, Call(over, 1.0)) for threshold in THRESHOLDS}
+    run = running.run
+    calls = at_end(running.calls, declared, run.final, tolerance)
     return Trial(run.user, declared, run.final, running.marks, calls, run.state in CUT_STATES)
 
 

@@ -99,6 +99,12 @@ class Trial:
         return self.final > self.declared * (1.0 + tolerance)
 
 
+def at_end(calls: Mapping[float, Call], declared: float, final: float, tolerance: float) -> dict[float, Call]:
+    """The calls of a run that is over: an overrun that nobody called became one when the tolerance was used up."""
+    over = declared * (1.0 + tolerance)
+    return {**(dict.fromkeys(THRESHOLDS, Call(over, 1.0)) if final > over else {}), **calls}
+
+
 def stage_of(share: float) -> Stage:
     """The last stage that is reached where so much of what is declared is used."""
     return [stage for stage in STAGES if SHARES[stage] <= share][-1]

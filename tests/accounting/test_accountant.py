@@ -11,26 +11,29 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from gpuwatch.accounting.accountant import Accountant, Report
+from gpuwatch.accounting.accountant import Accountant, Report, charged_to
 from gpuwatch.accounting.alerts import Policy
 from gpuwatch.accounting.forecaster import Forecaster
 from gpuwatch.accounting.forecaster import Policy as Foresight
 from gpuwatch.accounting.forecasts import OPEN_ENDED
 from gpuwatch.accounting.metrics import after, at_start
 from gpuwatch.accounting.outbox import OUTBOX_SECONDS
+from gpuwatch.accounting.shown import MAX_SCOPES
 from gpuwatch.accounting.site_record import Standing
 from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
 from gpuwatch.ledger import record_store, tables
 from gpuwatch.ledger.burnup_store import load_burnups, save_burnups
 from gpuwatch.ledger.forecast_store import KEPT_SECONDS
-from gpuwatch.ledger.scopes import key_of
+from gpuwatch.ledger.queries import Current
+from gpuwatch.ledger.scopes import Revision, key_of
 from gpuwatch.ledger.store import Store, open_store
-from gpuwatch.model import BurnUp, BurnUpPoint, Scope
+from gpuwatch.model import BurnUp, BurnUpPoint, Estimate, Scope
 from gpuwatch.schedulers.base import Live
 from gpuwatch.usage.base import Allocated, Delivery, Failure, Mark, Reached
 from tests.accounting.fakes import FakeNotifier, FakeRenewing, FakeSource
 from tests.ledger.batch import record
 from tests.ledger.deliveries import EPOCH, ORIGIN, T0, declared, delivery, progress, row, run_started
+from tests.ledger.made import job
 
 NOW = T0 + 120.0
 FAILED = Failure("http://prometheus target gw0:9838", "has rows, and nobody says whose")
@@ -460,3 +463,21 @@ def test_a_pass_drops_the_burnups_of_what_is_long_over(store: Store) -> None:
         kept = load_burnups(connection, "default", [over, running])
     assert [running] == list(kept)
     assert [8.0, 100.0] == [point.used for point in kept[running].points]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "is_charged"),
+    [("cost", True), ("carbon", True), ("facility-energy", True), ("device-hours", False), ("energy", False)],
+)
+def test_what_declares_what_is_charged_is_charged_however_many_scopes_are_shown(
+    quantity: str, is_charged: bool
+) -> None:
+    """The oldest of more jobs than are exported."""
+    revision = Revision(Estimate(Scope("job", "old"), quantity, 1.0, 1.0, 1.0, "1"), in_force=True)
+    old = job(name="old", job_ids=frozenset({"old"}), last_seen=NOW - 1.0, revisions=(revision,))
+    later = tuple(job(name=str(each), job_ids=frozenset({str(each)}), last_seen=NOW) for each in range(MAX_SCOPES))
+
+    found = charged_to(Current((old, *later)))
+
+    assert {("default", str(each)) for each in range(MAX_SCOPES)} == found - {("default", "old")}
+    assert is_charged == (("default", "old") in found)

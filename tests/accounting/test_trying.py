@@ -61,7 +61,7 @@ def test_what_changes_nothing_is_not_written_again() -> None:
     """A pass in which no stage is reached."""
     trying = Trying(0.1)
     trying.take(said(1.0))
-    trying.saved([KEY])
+    trying.saved()
     trying.take(said(2.0))
 
     assert {} == trying.to_save()
@@ -112,7 +112,7 @@ def test_a_run_that_is_over_is_learned_from_and_kept_once() -> None:
     assert {"submit": 1, "submit without progress": 1, "0.5": 1, "0.5 without progress": 1} == learned
     assert {KEY: Outcome(100.0, T0 + 1e4)} == {key: each.outcome for key, each in trying.to_save().items()}
     assert (None, {}, {}) == (finish(trying, 100.0), trying.open, trying._outlooks)
-    trying.saved(trying.to_save())
+    trying.saved()
     assert {} == trying.to_save()
 
 
@@ -143,7 +143,7 @@ def test_a_run_that_is_not_there_any_more_is_dropped() -> None:
 
     assert ({KEY}, {}, {}) == (trying.dropped, trying.open, trying.to_save())
     assert ({}, {}) == (trying._outlooks, trying._polled)
-    trying.saved([])
+    trying.saved()
     assert set() == trying.dropped
 
 

@@ -14,9 +14,12 @@ from gpuwatch.forecast.trials import (
     LEVELS,
     SHARES,
     STAGES,
+    THRESHOLDS,
+    Call,
     Mark,
     Stage,
     Trial,
+    at_end,
     stage_of,
 )  # fmt: skip
 
@@ -102,3 +105,13 @@ def test_a_place_is_the_inverse_of_the_quantiles(quantiles: tuple[float, ...], l
 def test_an_overrun_is_above_the_tolerance(final: float, over: bool) -> None:
     """A tenth more is none."""
     assert over == Trial("ada", 100.0, final, {}, {}).is_over(0.1 + 1e-12)
+
+
+def test_an_overrun_that_nobody_called_became_one_when_the_tolerance_was_used_up() -> None:
+    """One that was called earlier keeps its call; what stayed within keeps what was called of it."""
+    early = Call(40.0, 0.6)
+
+    assert {**dict.fromkeys(THRESHOLDS, Call(1250.0, 1.0)), 0.5: early} == at_end(
+        {0.5: early}, 1000.0, 1300.0, 0.25
+    )
+    assert {0.5: early} == at_end({0.5: early}, 1000.0, 1250.0, 0.25)
