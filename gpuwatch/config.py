@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from gpuwatch import plugins
 from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Origins, Settings
+
+M = TypeVar("M", bound=BaseModel)
 
 DEFAULT_PATH = Path("/etc/gpuwatch/gpuwatch.toml")
 COMMAND_LINE = "command line"
@@ -62,6 +64,18 @@ def load(
     document = _read(path)
     document.override(overrides or {})
     return _validated(document, rooms)
+
+
+def load_table(path: Path, model: type[M]) -> M:
+    """A TOML file of its own, as `model` says; `ConfigurationError` has every mistake."""
+    document = _Document()
+    _read_file(path, document, required=True)
+    try:
+        if not document.mistakes:
+            return model.model_validate(document.values)
+    except ValidationError as exc:
+        document.mistakes.extend(_explain(exc, model, (), document.origins))
+    raise ConfigurationError([*dict.fromkeys(document.mistakes)])
 
 
 def with_overrides(settings: Settings, overrides: Mapping[str, Any]) -> Settings:

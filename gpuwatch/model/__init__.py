@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gpuwatch.model.burnups import BurnUp, BurnUpPoint, grown
 from gpuwatch.model.devices import Device, Process, Reading, Site
-from gpuwatch.model.estimates import Alert, Declared, Estimate, Expectation, Forecast, Progress, Scope
+from gpuwatch.model.estimates import Alert, Concern, Declared, Estimate, Expectation, Forecast, Progress, Scope
 from gpuwatch.model.host import HostReading, merge_host
 from gpuwatch.model.metric import (
     EMPTY,
@@ -51,6 +51,7 @@ __all__ = [
     "Allocation",
     "BurnUp",
     "BurnUpPoint",
+    "Concern",
     "Declared",
     "Device",
     "DeviceUsage",

@@ -142,8 +142,22 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class Concern:
+    """Whose something is, by the batch system's word; `name` is what its owner calls it. Empty: not known."""
+
+    user: str = ""
+    account: str = ""
+    partition: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
-    """Something worth telling: identity is (kind, scope, quantity); values are never part of it."""
+    """Something worth telling: identity is (kind, scope, quantity); values are never part of it.
+
+    `text` is all of it in one line, `details` what is to be said line by line where there is room. `level` is a
+    mark that was reached, as 80 of the percents of a budget: a higher one is news. `concern` says whose it is.
+    """
 
     kind: str
     scope: Scope
@@ -153,3 +167,6 @@ class Alert:
     value: float
     declared: float
     text: str
+    details: tuple[str, ...] = ()
+    level: int = 0
+    concern: Concern = Concern()
