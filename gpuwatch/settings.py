@@ -303,7 +303,7 @@ class MeterSettings(_Table):
     near_idle_ratio: Ratio = Field(
         default=0.10, description="power is near idle below this fraction of the way from idle to the power limit"
     )
-    activity_ratio: Ratio = Field(default=0.02, description="SM or tensor activity above this is work")
+    activity_ratio: Ratio = Field(default=0.02, description="tensor or memory activity above this is work")
     models: dict[str, StateThresholds] = Field(
         default_factory=dict, description="thresholds for models whose name contains the table's name"
     )
@@ -321,7 +321,7 @@ class MeterSettings(_Table):
 
 
 class AlertSettings(_Table):
-    """When an overrun is worth telling."""
+    """When an alert is worth telling, and which are told."""
 
     tolerance_ratio: float = Field(
         default=0.10, ge=0, le=10, description="an overrun is more than this fraction above the declared amount"
@@ -331,6 +331,15 @@ class AlertSettings(_Table):
         ge=0,
         description="jobs whose used and declared device-hours, and what 9 of 10 such jobs come to, "
         "are all below this are not told of",
+    )
+    policy_file: FilePath | None = Field(
+        default=None,
+        description="which alerts are told to whom, docs/alerts.md; read again when it changes; unset: see `tell`",
+    )
+    tell: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(),
+        description="kinds of alerts that are told whatever the account, beside those of the policy file; "
+        "all others are observed: recorded, and told to nobody",
     )
 
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gpuwatch import hygiene
 from gpuwatch.accounting import landing, metrics
 from gpuwatch.accounting.accountant import Accountant, Report
-from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.agent.messages import Declare, ReportProgress, StartRun
 from gpuwatch.agent.socket import Peer
 from gpuwatch.cli.jobs import jobs, show
@@ -26,7 +26,7 @@ from gpuwatch.sinks.prometheus import PrometheusSink
 from gpuwatch.usage.base import Delivery
 from gpuwatch.web.exposition import base_app
 from gpuwatch.web.usage_api import usage_routes
-from tests.accounting.fakes import FakeSource
+from tests.accounting.fakes import FakeSource, everything_told
 from tests.agent.fakes import FakeNode
 from tests.web.asking import ask
 
@@ -91,7 +91,9 @@ def passed(document: dict[str, object], store: object) -> Report:
         document["rows"], document["declarations"], document["events"], "http://node:9838",
     )  # type: ignore[arg-type] # fmt: skip
     notifier = LogNotifier(LogNotifier.Settings(), Site())
-    accountant = Accountant(store, {"agents": FakeSource([delivery])}, {"log": notifier}, Policy(0.1, 0.0))  # type: ignore[arg-type]
+    accountant = Accountant(
+        store, {"agents": FakeSource([delivery])}, {"log": notifier}, Bounds(0.1, 0.0), policy=everything_told()
+    )  # type: ignore[arg-type]
     return accountant.run_pass(float(str(document["now"])))
 
 

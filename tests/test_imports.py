@@ -114,6 +114,7 @@ def test_nobody_imports_a_plugin_by_name():
         "gpuwatch.devices.recordings",
         "gpuwatch.jobs.proc",
         "gpuwatch.jobs.tree",
+        "gpuwatch.notifiers.kinds",
         "gpuwatch.sinks.text_format",
     }
     catalogues = {"gpuwatch.cli.metrics": {"gpuwatch.sinks.prometheus"}}

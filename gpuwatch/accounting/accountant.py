@@ -11,23 +11,25 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC
 from threading import Event
 from typing import Literal, NamedTuple
 
 from gpuwatch import hygiene
-from gpuwatch.accounting import alerts
+from gpuwatch.accounting.alert_record import Record
+from gpuwatch.accounting.alerting import Alerting, Seen
 from gpuwatch.accounting.allocations import Allocations, Asked
 from gpuwatch.accounting.cases import CHARGED
 from gpuwatch.accounting.forecaster import Forecaster
 from gpuwatch.accounting.forecaster import Policy as Foresight
-from gpuwatch.accounting.outbox import Outbox
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.accounting.shown import jobs_in, shown
+from gpuwatch.accounting.site_policy import SitePolicy
 from gpuwatch.accounting.site_record import Standing
 from gpuwatch.accounting.tariffs import SiteTariffs
 from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
-from gpuwatch.ledger import alert_store, charging, forecast_store, history, queries, record_store, writing
+from gpuwatch.ledger import charging, forecast_store, history, queries, record_store, writing
 from gpuwatch.ledger.charging import Cost, JobId
 from gpuwatch.ledger.ledger import Posting
 from gpuwatch.ledger.marking import marked
@@ -35,7 +37,7 @@ from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.queries import Current
 from gpuwatch.ledger.store import Store
 from gpuwatch.model import Alert, Forecast
-from gpuwatch.notifiers.base import Notifier
+from gpuwatch.notifiers.base import Notifier, Personal
 from gpuwatch.usage.base import Allocated, Asking, Delivery, Failure, Reached, UsageSource
 
 log = logging.getLogger("gpuwatch.accounting")
@@ -84,6 +86,10 @@ class Report:
     rates_successful: bool = True
     uncharged: int = 0
     record: Standing | None = None
+    observed: tuple[Alert, ...] = ()
+    """Alerts that are active and told to nobody; `alerts` are those that are told."""
+    alert_record: Record = field(default_factory=Record)
+    alert_policy_successful: bool = True
 
 
 class Accountant:
@@ -93,8 +99,8 @@ class Accountant:
         self,
         store: Store,
         sources: Mapping[str, UsageSource],
-        notifiers: Mapping[str, Notifier],
-        policy: alerts.Policy,
+        notifiers: Mapping[str, Notifier | Personal],
+        bounds: Bounds,
         stopping: Event | None = None,
         allocations: Allocations | None = None,
         cluster: str = "default",
@@ -102,6 +108,7 @@ class Accountant:
         history_bytes: float = HISTORY_BYTES,
         forecaster: Forecaster | None = None,
         interval_seconds: float = 60.0,
+        policy: SitePolicy | None = None,
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -109,17 +116,16 @@ class Accountant:
         self._history_bytes = history_bytes
         self._allocations = allocations
         self._sources = sources
-        self._notifiers = notifiers
-        self._outbox = Outbox(store, cluster, notifiers, interval_seconds)
-        self._policy = policy
+        self._alerting = Alerting(store, cluster, notifiers, bounds, policy or SitePolicy(), interval_seconds)
         self._stopping = stopping or Event()
         self._failing: dict[str, str] = {}
         self._thinned = 0.0
-        self._forecaster = forecaster or Forecaster(cluster, Foresight(policy.tolerance_ratio))
+        self._forecaster = forecaster or Forecaster(cluster, Foresight(bounds.tolerance_ratio))
 
     def stand_by(self) -> None:
         """Another one leads: what is known of the ledger may be no longer true."""
         self._forecaster.forget()
+        self._alerting.forget()
 
     def run_pass(self, now: float) -> Report:
         """Read what is new and tell what changed; raises `Unavailable` where the ledger cannot be used."""
@@ -139,14 +145,20 @@ class Accountant:
             uncharged = marked(connection, self._cluster)
             costs = charging.costs_of(connection, charged_to(current))
             forecasts = self._forecaster.forecasts(connection, current, costs, now)
-        active = self._evaluate(current, forecasts, now)
-        told = self._outbox.tell(tuple(active.values()), now)
+            self._alerting.look(connection, now)
+        running = {each.scope for each in current.scopes if each.state != "ended"}
+        compared = [forecast for forecast in forecasts if forecast.scope in running]
+        forecaster, alerting = self._forecaster, self._alerting
+        seen = Seen(current, compared, costs, forecaster.burnups, forecaster.taken_up, forecaster.record.threshold)
+        self._evaluate(seen, now)
+        told = alerting.tell(now)
         incomplete = collection.failed or not told.everybody or not all(asked.up.values())
         outcome: Outcome = "partial" if incomplete else "ok"
         collected = collection.collected(told.outcomes)
         return Report(
-            now, outcome, collected, current, forecasts, tuple(active.values()), told.waiting, asked, costs,
-            self._tariffs.now.rates.version, self._tariffs.successful, uncharged, self._forecaster.record.standing,
+            now, outcome, collected, current, forecasts, alerting.with_mode("told"), told.waiting, asked, costs,
+            self._tariffs.now.rates.version, self._tariffs.successful, uncharged, forecaster.record.standing,
+            alerting.with_mode("observed"), alerting.record, alerting.policy.successful,
         )  # fmt: skip
 
     def _thin(self, now: float) -> None:
@@ -287,17 +299,11 @@ class Accountant:
             log.warning("node cannot be read origin=%s reason=%s", _safe(origin), _safe(message))
         self._failing[origin] = message
 
-    def _evaluate(self, current: Current, forecasts: tuple[Forecast, ...], now: float) -> alerts.Alerts:
-        running = {each.scope for each in current.scopes if each.state != "ended"}
-        compared = [forecast for forecast in forecasts if forecast.scope in running]
-        policy = replace(self._policy, threshold=self._forecaster.record.threshold)
+    def _evaluate(self, seen: Seen, now: float) -> None:
         with self._store.writing() as connection:
-            before = alert_store.active(connection, self._cluster)
-            active, changes = alerts.evaluate(compared, before, policy, now, self._forecaster.taken_up)
-            alert_store.save(connection, self._cluster, active, changes, self._notifiers.keys(), now)
-            self._forecaster.keep(connection, compared, now)
+            self._alerting.evaluate(connection, seen, now)
+            self._forecaster.keep(connection, seen.forecasts, now)
         self._forecaster.kept()
-        return active
 
 
 class _Taken(NamedTuple):

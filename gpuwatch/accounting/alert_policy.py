@@ -12,9 +12,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from gpuwatch import config
+from gpuwatch.errors import ConfigurationError
 from gpuwatch.model import Alert
 from gpuwatch.notifiers.kinds import KINDS, kind_of
 
@@ -160,7 +161,9 @@ def telling(policy: Policy, alert: Alert) -> Telling:
     if any(rule.admits(alert) for rule in policy.observe):
         return NOBODY
     rules = [rule for rule in policy.tell if rule.admits(alert)]
-    default = "owner" if kind_of(alert.kind).audience == "owner" else "operators"
+    default = "operators"
+    if kind_of(alert.kind).audience == "owner":
+        default = "account" if alert.scope.kind == "account" else "owner"
     return Telling(
         frozenset(name for rule in rules for name in rule.notifiers),
         frozenset(name for rule in rules for name in rule.to or (default,)),
@@ -172,7 +175,12 @@ def load_policy(path: Path | None, told: Sequence[str] = ()) -> Policy:
     policy = Policy() if path is None else config.load_table(path, Policy)
     if not told:
         return policy
-    return policy.model_copy(update={"tell": (*policy.tell, TellRule(kinds=tuple(told)))})
+    try:
+        rule = TellRule(kinds=tuple(told))
+    except ValidationError as exc:
+        wrong = exc.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise ConfigurationError([f"alerts.tell: {', '.join(told)!r} is not possible; it {wrong}"]) from exc
+    return policy.model_copy(update={"tell": (*policy.tell, rule)})
 
 
 def _matches(value: str, patterns: Sequence[str]) -> bool:

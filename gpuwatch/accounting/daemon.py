@@ -23,20 +23,21 @@ from apscheduler.triggers.base import BaseTrigger
 from gpuwatch import config, hygiene
 from gpuwatch.accounting import landing, metrics
 from gpuwatch.accounting.accountant import Accountant, Collected, Report
-from gpuwatch.accounting.alerts import Policy
 from gpuwatch.accounting.allocations import Allocations
 from gpuwatch.accounting.forecaster import Forecaster
 from gpuwatch.accounting.forecaster import Policy as Foresight
 from gpuwatch.accounting.leadership import InPostgres, Leadership, OfFile
 from gpuwatch.accounting.metrics import Health
 from gpuwatch.accounting.outputs import Outputs, outputs_of
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.accounting.retained import retained, running_in
+from gpuwatch.accounting.site_policy import SitePolicy
 from gpuwatch.accounting.tariffs import SiteTariffs
 from gpuwatch.accounting.upkeep import Upkeep
 from gpuwatch.errors import GpuwatchError
 from gpuwatch.ledger import clusters
 from gpuwatch.ledger.store import Store, open_store, path_of
-from gpuwatch.notifiers.base import Notifier
+from gpuwatch.notifiers.base import Notifier, Personal
 from gpuwatch.schedulers.base import Scheduler
 from gpuwatch.service import ClockWatch
 from gpuwatch.settings import Settings
@@ -111,20 +112,21 @@ class AccountingDaemon:
         """Open the ledger and begin; raises `Locked`, `Unavailable` or `ConfigurationError`."""
         settings = self._settings
         sources: Mapping[str, UsageSource] = _built("usage", settings.accounting.usage, settings)
-        notifiers: Mapping[str, Notifier] = _built("notifiers", settings.accounting.notifiers, settings)
+        notifiers: Mapping[str, Notifier | Personal] = _built("notifiers", settings.accounting.notifiers, settings)
         schedulers: Mapping[str, Scheduler] = _built("schedulers", settings.accounting.schedulers, settings)
         outputs = outputs_of(settings)
+        policy = SitePolicy(settings.alerts.policy_file, settings.alerts.tell)
         store = self._open(settings.site.cluster)
         self._upkeep = Upkeep(store, settings.accounting)
-        policy = Policy(settings.alerts.tolerance_ratio, settings.alerts.floor_device_hours)
+        bounds = Bounds(settings.alerts.tolerance_ratio, settings.alerts.floor_device_hours)
         allocations = Allocations(store, schedulers, settings.site.cluster)
         cluster = settings.site.cluster
         accounting = settings.accounting
         tariffs = SiteTariffs(accounting.rates_file, accounting.zone)
         foresight = Foresight(settings.alerts.tolerance_ratio, accounting.open_ended_names)
         self._accountant = Accountant(
-            store, sources, notifiers, policy, self._stopping, allocations, cluster, tariffs,
-            accounting.history_bytes, Forecaster(cluster, foresight), self._interval,
+            store, sources, notifiers, bounds, self._stopping, allocations, cluster, tariffs,
+            accounting.history_bytes, Forecaster(cluster, foresight), self._interval, policy,
         )  # fmt: skip
         outputs.start()
         self._outputs = outputs

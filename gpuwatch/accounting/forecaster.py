@@ -32,7 +32,7 @@ from gpuwatch.ledger.jobs import Job
 from gpuwatch.ledger.past import normalised
 from gpuwatch.ledger.queries import Campaign, Current
 from gpuwatch.ledger.trial_store import TrialKey
-from gpuwatch.model import Forecast, Scope
+from gpuwatch.model import BurnUp, Forecast, Scope
 
 MISSED_AT_ONCE = 500
 """So many trials at once are looked for whose runs ended while nobody looked."""
@@ -136,6 +136,11 @@ class Forecaster:
         self._trying.saved()
         self._has_learned = False
         self._points = {key: each for key, each in self._new_points.items() if key.scope in self._starts}
+
+    @property
+    def burnups(self) -> Mapping[RunKey, BurnUp]:
+        """How what runs came to where it is, by run."""
+        return self._burnups.now
 
     def _is_open_ended(self, job: Job) -> bool:
         return cases.is_open_ended(job, self._policy.open_ended)

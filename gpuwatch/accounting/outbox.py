@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gpuwatch import hygiene
+from gpuwatch.accounting.alert_policy import Policy, telling
+from gpuwatch.accounting.postman import Postman
 from gpuwatch.errors import Rejected, Unavailable
 from gpuwatch.ledger import alert_store
 from gpuwatch.ledger.store import Store
 from gpuwatch.model import Alert
-from gpuwatch.notifiers.base import Notifier, Renewing
+from gpuwatch.notifiers.base import Notifier, Personal, Renewing
 
 log = logging.getLogger("gpuwatch.accounting")
 
@@ -34,18 +36,22 @@ class Told:
 
 
 class Outbox:
-    """Tells the notifiers of a cluster. What each has yet to be told is in the ledger."""
+    """Tells the notifiers of a cluster. What each channel has yet to be told is in the ledger."""
 
     def __init__(
-        self, store: Store, cluster: str, notifiers: Mapping[str, Notifier], interval_seconds: float
+        self, store: Store, cluster: str, notifiers: Mapping[str, Notifier | Personal], interval_seconds: float
     ) -> None:
-        self._store = store
-        self._cluster = cluster
-        self._notifiers = notifiers
+        self._store, self._cluster = store, cluster
+        people = {name: each for name, each in notifiers.items() if isinstance(each, Personal)}
+        self._channels = {name: each for name, each in notifiers.items() if not isinstance(each, Personal)}
+        self._postman = Postman(store, cluster, people)
         self._held = max(PASSES_HELD * interval_seconds, LEAST_HELD_SECONDS)
 
-    def tell(self, active: Sequence[Alert], now: float) -> Told:
-        """Tell every notifier; one that does not answer stays alone. Raises `Unavailable` for the ledger only."""
+    def tell(self, told: Sequence[Alert], policy: Policy, now: float) -> Told:
+        """Tell everybody; whoever does not answer stays alone. Raises `Unavailable` for the ledger only.
+
+        `told` are the active alerts that are neither observed nor muted.
+        """
         outcomes: Counter[tuple[str, str]] = Counter()
         with self._store.writing() as connection:
             given_up = alert_store.forget_before(connection, self._cluster, now - OUTBOX_SECONDS)
@@ -53,13 +59,16 @@ class Outbox:
             log.error("notifications given up count=%d", given_up)
             outcomes["", "given_up"] += given_up
         unwell = False
-        for name, notifier in self._notifiers.items():
+        for name, notifier in self._channels.items():
             if isinstance(notifier, Renewing):
-                wrong = notifier.renew(active, now, now + self._held)
+                its = [alert for alert in told if telling(policy, alert).by(name)]
+                wrong = notifier.renew(its, now, now + self._held)
                 outcomes.update({(name, what): count for what, count in wrong.items()})
                 unwell = unwell or any(wrong.values())
-        waiting = {name: self._tell(name, notifier, outcomes) for name, notifier in self._notifiers.items()}
-        return Told(waiting, dict(outcomes), not unwell and not any(waiting.values()))
+        waiting = {name: self._tell(name, notifier, outcomes) for name, notifier in self._channels.items()}
+        unsent, sent = self._postman.deliver(told, policy, now)
+        unwell = unwell or any(waiting.values()) or any(outcome != "sent" for _, outcome in sent)
+        return Told({**waiting, **unsent}, dict(outcomes + sent), not unwell)
 
     def _tell(self, name: str, notifier: Notifier, outcomes: Counter[tuple[str, str]]) -> int:
         """Tell a notifier what it does not know yet; how much of it is left for another try."""

@@ -7,13 +7,12 @@ from datetime import tzinfo
 from pathlib import Path
 
 from gpuwatch import hygiene
+from gpuwatch.accounting.reloading import stamp_of
 from gpuwatch.errors import ConfigurationError
 from gpuwatch.ledger.charging import Tariffs
 from gpuwatch.ledger.rate_file import load_rates
 
 log = logging.getLogger("gpuwatch.accounting")
-
-_Stamp = tuple[int, int, int] | None
 
 
 class SiteTariffs:
@@ -22,14 +21,14 @@ class SiteTariffs:
     def __init__(self, path: Path | None, zone: tzinfo) -> None:
         self._path = path
         self._zone = zone
-        self._stamp = _stamp(path)
+        self._stamp = stamp_of(path)
         self.now = Tariffs(load_rates(path, zone), zone)
         self.successful = True
         """Whether what is on disk is in force."""
 
     def look(self) -> Tariffs:
         """The rates in force, after another look at the file."""
-        stamp = _stamp(self._path)
+        stamp = stamp_of(self._path)
         if stamp == self._stamp:
             return self.now
         self._stamp = stamp
@@ -45,13 +44,3 @@ class SiteTariffs:
             log.info("rates changed version=%s before=%s", rates.version, self.now.rates.version)
             self.now = Tariffs(rates, self._zone)
         return self.now
-
-
-def _stamp(path: Path | None) -> _Stamp:
-    if path is None:
-        return None
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -41,6 +41,8 @@ def _local(directory: Path) -> dict[str, Any]:
         "accounting.reserve_bytes": 0,
         "accounting.spool_directory": str(directory / "accounting-spool"),
         "accounting.socket": str(directory / "api.sock"),
+        # Whoever runs it reads its log, and it is his jobs that it tells of.
+        "alerts.tell": ["exceeded", "projected", "limit"],
         # What protects the node's own daemons is not for this one, which could not read itself through it.
         "agent.web_config_file": os.devnull,
         "accounting.web_config_file": os.devnull,
@@ -74,6 +76,7 @@ def _demo(directory: Path) -> dict[str, Any]:
         "accounting.listen": f"127.0.0.1:{_free(9839)}",
         "accounting.interval_seconds": 5.0,
         "alerts.floor_device_hours": 0.01,
+        "alerts.tell": ["*"],
         "devices.demo.driver_directory": str(directory / "driver"),
     }
 

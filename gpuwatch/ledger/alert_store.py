@@ -1,69 +1,94 @@
-"""Alerts on disk: what is active, what changed and when, and what each notifier has still to be told.
+"""Alerts on disk: what is active, what changed and when, and what each channel has still to be told.
 
-A change and its place in the outbox are written in one transaction and removed only once the notifier took it:
-a notification is sent at least once, whatever stops between.
+A change and its place in the outbox are written in one transaction and removed only once the channel took it:
+it is told at least once, whatever stops between. Who of the people was told what is in `told_store`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select
 
-from gpuwatch.ledger import tables
+from gpuwatch.ledger import alert_tables as tables
 from gpuwatch.ledger.scopes import AlertKey, key_of
-from gpuwatch.model import Alert, Scope
+from gpuwatch.model import Alert, Concern, Scope
 from gpuwatch.notifiers.base import Change
+
+Mode = Literal["told", "observed", "muted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An active alert: how it is told, and when it was last found to be so (Unix seconds)."""
+
+    alert: Alert
+    mode: Mode = "told"
+    found: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PastChange:
-    """When an alert was raised or resolved."""
+    """When an alert was raised, rose or was resolved, and how that was told."""
 
     time: float
     change: Change
+    mode: Mode = "told"
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A change that a notifier has yet to take."""
+    """A change that a channel has yet to take."""
 
     id: int
     change: Change
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A change to be kept, with the channels that are to be told of it."""
+
+    change: Change
+    mode: Mode
+    channels: tuple[str, ...] = ()
+
+
 def active(connection: Connection, cluster: str) -> dict[AlertKey, Alert]:
     """The alerts of a cluster that are raised and not resolved."""
+    return {key: each.alert for key, each in standing(connection, cluster).items()}
+
+
+def standing(connection: Connection, cluster: str) -> dict[AlertKey, Standing]:
+    """The same, with how they are told."""
     query = select(tables.alerts).where(tables.alerts.c.cluster == cluster)
-    found = [_alert(row) for row in connection.execute(query)]
-    return {key_of(alert): alert for alert in found}
+    found = [Standing(_alert(row), row.mode, row.found) for row in connection.execute(query)]
+    return {key_of(each.alert): each for each in found}
 
 
 def save(
-    connection: Connection,
-    cluster: str,
-    alerts: Mapping[AlertKey, Alert],
-    changes: Sequence[Change],
-    notifiers: Collection[str],
-    now: float,
+    connection: Connection, cluster: str, alerts: Collection[Standing], changes: Sequence[Noted], now: float
 ) -> None:
-    """Make `alerts` a cluster's active ones; put `changes` into the history and into each notifier's outbox."""
+    """Make `alerts` a cluster's active ones; put `changes` into the history and into their channels' outboxes."""
     connection.execute(delete(tables.alerts).where(tables.alerts.c.cluster == cluster))
     if alerts:
-        rows = [{"cluster": cluster, **_columns(alert)} for alert in alerts.values()]
+        rows = [
+            {"cluster": cluster, "mode": each.mode, "found": each.found, **columns(each.alert)} for each in alerts
+        ]
         connection.execute(insert(tables.alerts), rows)
-    for change in changes:
-        row = {"cluster": cluster, "time": now, "what": change.what, **_columns(change.alert)}
+    for noted in changes:
+        row = {"cluster": cluster, "time": now, "what": noted.change.what, "mode": noted.mode}
+        row |= columns(noted.change.alert)
         key = connection.execute(insert(tables.alert_changes).values(row)).inserted_primary_key
-        if key is not None and notifiers:
-            waiting = [{"change_id": key[0], "notifier": name, "time": now} for name in sorted(notifiers)]
+        if key is not None and noted.channels:
+            waiting = [{"change_id": key[0], "notifier": name, "time": now} for name in sorted(noted.channels)]
             connection.execute(insert(tables.outbox), waiting)
 
 
 def waiting(connection: Connection, cluster: str, notifier: str) -> list[Waiting]:
-    """What a notifier of a cluster has yet to take, oldest first."""
+    """What a channel of a cluster has yet to take, oldest first."""
     query = (
         select(tables.alert_changes)
         .join(tables.outbox, tables.outbox.c.change_id == tables.alert_changes.c.id)
@@ -74,11 +99,12 @@ def waiting(connection: Connection, cluster: str, notifier: str) -> list[Waiting
 
 
 def taken(connection: Connection, notifier: str, changes: Collection[Waiting]) -> None:
-    """Forget what a notifier took, or never will."""
-    ids = [each.id for each in changes]
-    connection.execute(
-        delete(tables.outbox).where(tables.outbox.c.notifier == notifier, tables.outbox.c.change_id.in_(ids))
-    )
+    """Forget what a channel took, or never will."""
+    ids = [{"id": each.id} for each in changes]
+    there = tables.outbox.c
+    if ids:
+        mine = (there.notifier == notifier, there.change_id == bindparam("id"))
+        connection.execute(delete(tables.outbox).where(*mine), ids)
 
 
 def forget_before(connection: Connection, cluster: str, time: float) -> int:
@@ -96,25 +122,53 @@ def history(connection: Connection, cluster: str, scope: Scope) -> list[PastChan
         .where(there.cluster == cluster, there.scope_kind == scope.kind, there.scope == scope.name)
         .order_by(there.id)
     )
-    return [PastChange(row.time, Change(row.what, _alert(row))) for row in connection.execute(query)]
+    return [PastChange(row.time, Change(row.what, _alert(row)), row.mode) for row in connection.execute(query)]
+
+
+def thin(connection: Connection, cluster: str, before: float) -> int:
+    """Drop the history of changes that are older than that and told; how many."""
+    there = tables.alert_changes.c
+    waits = select(tables.outbox.c.change_id)
+    old = delete(tables.alert_changes).where(there.cluster == cluster, there.time < before, there.id.not_in(waits))
+    return connection.execute(old).rowcount
+
+
+def concern_in(row: Row[Any]) -> Concern:
+    """Whose it is, from a row that has the columns."""
+    return Concern(row.user, row.account, row.partition, row.name)
+
+
+def concern_columns(concern: Concern) -> dict[str, str]:
+    """The columns of whose it is."""
+    return {
+        "user": concern.user, "account": concern.account, "partition": concern.partition, "name": concern.name,
+    }  # fmt: skip
+
+
+def identity(key: AlertKey) -> dict[str, str]:
+    """The columns of an alert's identity."""
+    return {
+        "kind": key.kind, "scope_kind": key.scope.kind, "scope": key.scope.name, "quantity": key.quantity,
+    }  # fmt: skip
 
 
 def _alert(row: Row[Any]) -> Alert:
     return Alert(
         row.kind, Scope(row.scope_kind, row.scope), row.quantity, row.severity,
-        row.since, row.value, row.declared, row.text,
+        row.since, row.value, row.declared, row.text, tuple(json.loads(row.details)), row.level, concern_in(row),
     )  # fmt: skip
 
 
-def _columns(alert: Alert) -> dict[str, object]:
+def columns(alert: Alert) -> dict[str, object]:
+    """An alert as columns."""
     return {
-        "kind": alert.kind,
-        "scope_kind": alert.scope.kind,
-        "scope": alert.scope.name,
-        "quantity": alert.quantity,
+        **identity(key_of(alert)),
         "severity": alert.severity,
         "since": alert.since,
         "value": alert.value,
         "declared": alert.declared,
         "text": alert.text,
+        "details": json.dumps(alert.details),
+        "level": alert.level,
+        **concern_columns(alert.concern),
     }

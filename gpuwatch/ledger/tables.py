@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, literal_column
+from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, Table, literal_column
 
 from gpuwatch.ledger.measures import MEASURES, NEEDED
 from gpuwatch.ledger.sql import TEXT, WHOLE, WORDS
 from gpuwatch.model import STATES
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 metadata = MetaData()
 
@@ -210,42 +210,6 @@ polls = _table("polls", _key("scheduler"), _key("cluster"), Column("until", Floa
 """How far the history of each scheduler has been read."""
 
 
-def _alert_columns() -> tuple[Column[Any], ...]:
-    return (
-        Column("severity", WORDS, nullable=False),
-        Column("since", Float, nullable=False),
-        Column("value", Float, nullable=False),
-        Column("declared", Float, nullable=False),
-        Column("text", TEXT, nullable=False),
-    )
-
-
-alerts = _table(
-    "alerts", _key("cluster"), _key("kind"), _key("scope_kind"), _key("scope"), _key("quantity"), *_alert_columns()
-)
-
-alert_changes = Table(
-    "alert_changes",
-    metadata,
-    Column("id", WHOLE, primary_key=True, autoincrement=True),
-    Column("cluster", WORDS, nullable=False),
-    Column("time", Float, nullable=False),
-    Column("what", WORDS, nullable=False),
-    Column("kind", WORDS, nullable=False),
-    Column("scope_kind", WORDS, nullable=False),
-    Column("scope", WORDS, nullable=False),
-    Column("quantity", WORDS, nullable=False),
-    *_alert_columns(),
-)
-Index("alert_changes_scope", alert_changes.c.scope_kind, alert_changes.c.scope)
-
-outbox = _table(
-    "outbox",
-    Column("change_id", ForeignKey(alert_changes.c.id), primary_key=True),
-    _key("notifier"),
-    Column("time", Float, nullable=False),
-)
-
 clusters = _table("clusters", _key("cluster"), Column("made", Float, nullable=False))
 """The clusters that this ledger keeps; an accounting of another one does not write into it unasked."""
 
@@ -362,4 +326,4 @@ restatements = _table(
 )
 
 # Whoever makes all tables must make these too; they are in a file of their own, and need the metadata.
-from gpuwatch.ledger import campaign_tables, forecast_tables  # noqa: E402, F401
+from gpuwatch.ledger import alert_tables, campaign_tables, forecast_tables  # noqa: E402, F401

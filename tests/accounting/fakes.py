@@ -6,12 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpuwatch.accounting.site_policy import SitePolicy
 from gpuwatch.errors import GpuwatchError
 from gpuwatch.model import EMPTY, Alert
 from gpuwatch.notifiers.base import Change
 from gpuwatch.usage.base import Asking, Delivery, Failure, Mark, Reached
 
 Answer = Delivery | Reached | Failure
+
+
+def everything_told() -> SitePolicy:
+    """A policy that observes nothing: whatever is found is told."""
+    return SitePolicy(told=["*"])
 
 
 @dataclass

@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import select
 
 from gpuwatch.accounting.accountant import Accountant, Report, charged_to
-from gpuwatch.accounting.alerts import Policy
 from gpuwatch.accounting.forecaster import Forecaster
 from gpuwatch.accounting.forecaster import Policy as Foresight
 from gpuwatch.accounting.forecasts import OPEN_ENDED
 from gpuwatch.accounting.metrics import after, at_start
 from gpuwatch.accounting.outbox import OUTBOX_SECONDS
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.accounting.shown import MAX_SCOPES
 from gpuwatch.accounting.site_record import Standing
 from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
@@ -30,14 +30,14 @@ from gpuwatch.ledger.store import Store, open_store
 from gpuwatch.model import BurnUp, BurnUpPoint, Estimate, Scope
 from gpuwatch.schedulers.base import Live
 from gpuwatch.usage.base import Allocated, Delivery, Failure, Mark, Reached
-from tests.accounting.fakes import FakeNotifier, FakeRenewing, FakeSource
+from tests.accounting.fakes import FakeNotifier, FakeRenewing, FakeSource, everything_told
 from tests.ledger.batch import record
 from tests.ledger.deliveries import EPOCH, ORIGIN, T0, declared, delivery, progress, row, run_started
 from tests.ledger.made import job
 
 NOW = T0 + 120.0
 FAILED = Failure("http://prometheus target gw0:9838", "has rows, and nobody says whose")
-POLICY = Policy(0.10, 0.0)
+BOUNDS = Bounds(0.10, 0.0)
 
 
 def overrun(**changed: object) -> Delivery:
@@ -46,7 +46,9 @@ def overrun(**changed: object) -> Delivery:
 
 
 def run(store: Store, source: FakeSource, notifier: FakeNotifier | None = None, now: float = NOW) -> Report:
-    accountant = Accountant(store, {"fake": source}, {"fake": notifier or FakeNotifier()}, POLICY)
+    accountant = Accountant(
+        store, {"fake": source}, {"fake": notifier or FakeNotifier()}, BOUNDS, policy=everything_told()
+    )
     return accountant.run_pass(now)
 
 
@@ -79,7 +81,7 @@ def test_what_has_no_end_to_be_forecast_has_a_budget(store: Store) -> None:
     """A notebook is told of once it used more than was declared for it, and of no day on which it will have."""
     forecaster = Forecaster("default", Foresight(open_ended=("jupyter*",)))
     source = FakeSource([delivery([row()], [declared("device-hours=0.05")], [run_started(name="jupyter-lab")])])
-    accountant = Accountant(store, {"fake": source}, {}, POLICY, forecaster=forecaster)
+    accountant = Accountant(store, {"fake": source}, {}, BOUNDS, forecaster=forecaster, policy=everything_told())
 
     report = accountant.run_pass(NOW)
 
@@ -259,7 +261,7 @@ def test_a_node_that_is_refused_does_not_hold_up_the_windows(store: Store) -> No
 def test_what_fails_again_is_in_the_log_again(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """Once each time it begins: a target whose node is not known has no success of its own in between."""
     source = FakeSource()
-    accountant = Accountant(store, {"fake": source}, {}, POLICY)
+    accountant = Accountant(store, {"fake": source}, {}, BOUNDS)
     for answers in ([FAILED], [FAILED], [], [FAILED]):
         source.answers = [*answers]
         accountant.run_pass(NOW)
@@ -369,7 +371,9 @@ def test_what_is_active_is_told_in_every_pass_for_four_of_them(store: Store) -> 
     """To those whose channel forgets it; also by the next process, which finds it in the ledger."""
     fakes = [FakeRenewing(), FakeRenewing()]
     for fake, source, now in zip(fakes, (FakeSource([overrun()]), FakeSource()), (NOW, NOW + 300.0), strict=True):
-        Accountant(store, {"fake": source}, {"fake": fake}, POLICY, interval_seconds=300.0).run_pass(now)
+        Accountant(
+            store, {"fake": source}, {"fake": fake}, BOUNDS, interval_seconds=300.0, policy=everything_told()
+        ).run_pass(now)
 
     (first, raised), (again,) = (fake.calls for fake in fakes)
     assert (["raised"], (NOW, NOW + 1200.0), (NOW + 300.0, NOW + 1500.0)) == (raised, first[1:], again[1:])
@@ -399,7 +403,7 @@ def test_a_stop_ends_the_pass_between_two_deliveries(store: Store) -> None:
     stopping.set()
     source = FakeSource([overrun()])
 
-    Accountant(store, {"fake": source}, {}, POLICY, stopping).run_pass(NOW)
+    Accountant(store, {"fake": source}, {}, BOUNDS, stopping).run_pass(NOW)
 
     assert [] == source.acknowledged
 
@@ -434,7 +438,12 @@ def test_two_clusters_in_one_ledger_leave_each_other_alone(store: Store) -> None
     told = {"north": FakeNotifier(), "south": FakeNotifier()}
     accountants = {
         name: Accountant(
-            store, {"fake": FakeSource([replace(overrun(), cluster=name)])}, {"fake": each}, POLICY, cluster=name
+            store,
+            {"fake": FakeSource([replace(overrun(), cluster=name)])},
+            {"fake": each},
+            BOUNDS,
+            cluster=name,
+            policy=everything_told(),
         )
         for name, each in told.items()
     }

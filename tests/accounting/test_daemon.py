@@ -59,6 +59,7 @@ def make(tmp_path: Path, agent: FakeAgent) -> Iterator[Make]:
                 "accounting.reserve_bytes": 0,
                 "usage.agents.urls": [agent.url],
                 "alerts.floor_device_hours": 0.0,
+                "alerts.tell": ["*"],
                 **changed,
             },
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpuwatch.accounting.accountant import Accountant
-from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.errors import Unavailable
 from gpuwatch.ledger import queries, writing
 from gpuwatch.ledger.store import Store
@@ -47,7 +47,7 @@ def test_passes_add_up_whatever_comes_between(store: Store) -> None:
         influx.meddle = away if seconds == 900.0 else lambda asked: None
         if seconds == 3560.0:
             influx.points += [*late, came_late(T0 + 3500.0, T0 + 180.0, T0 + 1740.0)]
-        accountant = Accountant(store, {"influxql": source(influx)}, {}, Policy(0.1, 0.0))
+        accountant = Accountant(store, {"influxql": source(influx)}, {}, Bounds(0.1, 0.0))
         outcomes.append(accountant.run_pass(T0 + seconds).outcome)
     with store.reading() as connection:
         mark = writing.watermarks(connection, "default")[ORIGIN]
@@ -72,7 +72,7 @@ def test_what_was_declared_and_how_far_it_is_makes_a_forecast(store: Store) -> N
         ]
     )
 
-    report = Accountant(store, {"influxql": source(influx)}, {}, Policy(0.1, 0.0)).run_pass(T0 + 1800.0)
+    report = Accountant(store, {"influxql": source(influx)}, {}, Bounds(0.1, 0.0)).run_pass(T0 + 1800.0)
     (forecast,) = (each for each in report.forecasts if each.quantity == "device-hours")
     assert (3600.0, True) == (
         forecast.declared and forecast.declared.likely,

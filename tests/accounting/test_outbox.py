@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import pytest
 
+from gpuwatch.accounting.alert_policy import load_policy
 from gpuwatch.accounting.outbox import Outbox
 from gpuwatch.errors import Unavailable
 from gpuwatch.ledger import alert_store
-from gpuwatch.ledger.scopes import key_of
+from gpuwatch.ledger.alert_store import Noted, Standing
 from gpuwatch.ledger.store import Store
 from gpuwatch.model import Alert, Scope
 from gpuwatch.notifiers.base import Change
 from tests.accounting.fakes import FakeNotifier, FakeRenewing
 
 NOW = 1_764_000_000.0
+ALL = load_policy(None, ["*"])
 ALERT = Alert("projected", Scope("job", "1"), "energy", "warning", NOW, 7.2e6, 3.6e6, "job 1 needs more")
 
 
 def raised(store: Store, *notifiers: str) -> None:
     with store.writing() as connection:
-        alert_store.save(
-            connection, "default", {key_of(ALERT): ALERT}, [Change("raised", ALERT)], notifiers, NOW
-        )  # fmt: skip
+        noted = Noted(Change("raised", ALERT), "told", notifiers)
+        alert_store.save(connection, "default", [Standing(ALERT)], [noted], NOW)
 
 
 def test_what_is_active_is_told_before_what_changed(store: Store) -> None:
@@ -29,7 +30,7 @@ def test_what_is_active_is_told_before_what_changed(store: Store) -> None:
     fake = FakeRenewing()
     raised(store, "fake")
 
-    told = Outbox(store, "default", {"fake": fake}, 60.0).tell([ALERT], NOW)
+    told = Outbox(store, "default", {"fake": fake}, 60.0).tell([ALERT], ALL, NOW)
 
     assert [((ALERT,), NOW, NOW + 240.0), ["raised"]] == fake.calls
     assert ({"fake": 0}, {("fake", "sent"): 1}, True) == (told.waiting, told.outcomes, told.everybody)
@@ -40,8 +41,8 @@ def test_what_is_active_is_told_in_every_pass(store: Store) -> None:
     fake = FakeRenewing()
     outbox = Outbox(store, "default", {"fake": fake}, 60.0)
 
-    outbox.tell([ALERT], NOW)
-    outbox.tell([], NOW + 60.0)
+    outbox.tell([ALERT], ALL, NOW)
+    outbox.tell([], ALL, NOW + 60.0)
 
     assert [((ALERT,), NOW, NOW + 240.0), ((), NOW + 60.0, NOW + 300.0)] == fake.calls
 
@@ -50,14 +51,14 @@ def test_passes_that_follow_each_other_closely_hold_for_a_minute(store: Store) -
     """One of them may take longer than the interval."""
     fake = FakeRenewing()
 
-    Outbox(store, "default", {"fake": fake}, 5.0).tell([], NOW)
+    Outbox(store, "default", {"fake": fake}, 5.0).tell([], ALL, NOW)
 
     assert [((), NOW, NOW + 60.0)] == fake.calls
 
 
 def test_what_went_wrong_with_renewing_is_counted(store: Store) -> None:
     """And the pass was not all well."""
-    told = Outbox(store, "default", {"fake": FakeRenewing(wrong={"refused": 2})}, 60.0).tell([ALERT], NOW)
+    told = Outbox(store, "default", {"fake": FakeRenewing(wrong={"refused": 2})}, 60.0).tell([ALERT], ALL, NOW)
 
     assert ({("fake", "refused"): 2}, False) == (told.outcomes, told.everybody)
 
@@ -68,7 +69,7 @@ def test_one_that_does_not_answer_leaves_the_others_alone(store: Store, answer: 
     deaf, hearing = FakeNotifier(answer), FakeNotifier()
     raised(store, "deaf", "hearing")
 
-    told = Outbox(store, "default", {"deaf": deaf, "hearing": hearing}, 60.0).tell([ALERT], NOW)
+    told = Outbox(store, "default", {"deaf": deaf, "hearing": hearing}, 60.0).tell([ALERT], ALL, NOW)
 
     assert ({"deaf": 1, "hearing": 0}, False) == (told.waiting, told.everybody)
     assert ["raised"] == [change.what for change in hearing.told]

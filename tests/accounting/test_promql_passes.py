@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gpuwatch.accounting.accountant import Accountant, Report
-from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.ledger import queries, writing
 from gpuwatch.ledger.store import Store
 from gpuwatch.model import Site
@@ -26,7 +26,7 @@ def passes(store: Store, fake: FakePrometheus) -> Callable[[float], Report]:
     """Makes a pass of a new process each time."""
     settings = PromqlUsage.Settings(url=fake.url, first_seconds=60, timeout_seconds=5)
     return lambda now: Accountant(
-        store, {"promql": PromqlUsage(settings, Site("default"))}, {}, Policy(0.1, 0.0)
+        store, {"promql": PromqlUsage(settings, Site("default"))}, {}, Bounds(0.1, 0.0)
     ).run_pass(now)
 
 

@@ -106,13 +106,13 @@ def passes(folder: Path) -> dict[str, float]:
     """Several passes of the accountant, as the daemon makes them; the first fills the ledger."""
     from gpuwatch.accounting import metrics
     from gpuwatch.accounting.accountant import Accountant
-    from gpuwatch.accounting.alerts import Policy
     from gpuwatch.accounting.allocations import Allocations
+    from gpuwatch.accounting.overruns import Bounds
     from gpuwatch.ledger.store import open_store
 
     store = open_store(str(folder / "ledger.db"))
     allocations = Allocations(store, {"slurm": scheduler(folder)}, "bench")
-    accountant = Accountant(store, {}, {}, Policy(), allocations=allocations)
+    accountant = Accountant(store, {}, {}, Bounds(), allocations=allocations)
     took: list[float] = []
     rendered: list[float] = []
     for number in range(PASSES):

@@ -133,8 +133,8 @@ def passes(store: Store, folder: Path, _ended: int) -> dict[str, float]:
     """Whole passes as the daemon makes them: batch system, agents, charging, forecasts, metrics."""
     from gpuwatch.accounting import metrics
     from gpuwatch.accounting.accountant import Accountant
-    from gpuwatch.accounting.alerts import Policy
     from gpuwatch.accounting.allocations import Allocations
+    from gpuwatch.accounting.overruns import Bounds
     from gpuwatch.accounting.retained import retained
     from tests.benchmarks import large_ledger
     from tests.benchmarks.batch import JOBS, NOW
@@ -142,7 +142,7 @@ def passes(store: Store, folder: Path, _ended: int) -> dict[str, float]:
     allocations = Allocations(store, {"slurm": batch.scheduler(folder)}, large_ledger.CLUSTER)
     source = large_ledger.Source()
     accountant = Accountant(
-        store, {"agents": source}, {}, Policy(), allocations=allocations, cluster=large_ledger.CLUSTER,
+        store, {"agents": source}, {}, Bounds(), allocations=allocations, cluster=large_ledger.CLUSTER,
         tariffs=large_ledger.tariffs(folder),
     )  # fmt: skip
     took: list[float] = []

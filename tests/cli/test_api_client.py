@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gpuwatch.accounting.accountant import Accountant
-from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.accounting.series import BurnUpSeries
 from gpuwatch.cli.api_client import ApiClient
 from gpuwatch.cli.api_views import forecast_of, series_of
@@ -34,7 +34,7 @@ from gpuwatch.web.names import FixedNames
 from gpuwatch.web.peer_proof import PeerProof
 from gpuwatch.web.roles import Access
 from gpuwatch.web.server import WebServer
-from tests.accounting.fakes import FakeNotifier, FakeSource
+from tests.accounting.fakes import FakeNotifier, FakeSource, everything_told
 from tests.ledger.batch import record, running
 from tests.ledger.deliveries import declared, delivery, progress, row, run_ended, run_started
 from tests.ledger.made import job, run
@@ -76,7 +76,9 @@ def fill(store: Store) -> None:
         post_records(connection, records)
         post_grants(connection, grants)
     source = FakeSource([delivery(rows, said, events, now=NOW)])
-    Accountant(store, {"fake": source}, {"fake": FakeNotifier()}, Policy(0.1, 0.0)).run_pass(NOW)
+    Accountant(
+        store, {"fake": source}, {"fake": FakeNotifier()}, Bounds(0.1, 0.0), policy=everything_told()
+    ).run_pass(NOW)
 
 
 @pytest.fixture(scope="module")

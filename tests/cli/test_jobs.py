@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from gpuwatch.accounting.accountant import Accountant
-from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.cli.jobs import aligned, jobs, print_jobs, show
 from gpuwatch.errors import Unavailable
 from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.store import open_store
 from gpuwatch.schedulers.base import Live
-from tests.accounting.fakes import FakeNotifier, FakeSource
+from tests.accounting.fakes import FakeNotifier, FakeSource, everything_told
 from tests.ledger.batch import record, running
 from tests.ledger.deliveries import declared, delivery, progress, row, run_ended, run_started
 
@@ -53,7 +53,9 @@ def ledger(tmp_path: Path) -> Iterator[str]:
         ),
     ]
     source = FakeSource([delivery(rows, said, events, now=NOW)])
-    Accountant(store, {"fake": source}, {"fake": FakeNotifier()}, Policy(0.1, 0.0)).run_pass(NOW)
+    Accountant(
+        store, {"fake": source}, {"fake": FakeNotifier()}, Bounds(0.1, 0.0), policy=everything_told()
+    ).run_pass(NOW)
     store.close()
     yield f"sqlite:///{store.path}"
 
@@ -160,7 +162,7 @@ def test_figures_that_cover_too_little_say_so(tmp_path: Path, capsys: pytest.Cap
     seen = row("7", started=int(began), last_seen=NOW, held_seconds=7200.0, state_seconds={"working": 7200.0})
     told = running(started=began, seen=NOW, submitted=int(began) - 60, nodes=("gw0", "gw2"))
     told_too = FakeSource([delivery([seen], now=NOW)])
-    Accountant(store, {"fake": told_too}, {}, Policy(0.1, 0.0)).run_pass(NOW)
+    Accountant(store, {"fake": told_too}, {}, Bounds(0.1, 0.0), policy=everything_told()).run_pass(NOW)
     with store.writing() as connection:
         post_records(connection, [told])
     store.close()
@@ -271,7 +273,7 @@ def requeued(tmp_path: Path) -> str:
     with store.writing() as connection:
         post_records(connection, [first, second, other])
     source = FakeSource([delivery([row("7", started=START, last_seen=NOW)], now=NOW)])
-    Accountant(store, {"fake": source}, {}, Policy(0.1, 0.0)).run_pass(NOW)
+    Accountant(store, {"fake": source}, {}, Bounds(0.1, 0.0), policy=everything_told()).run_pass(NOW)
     store.close()
     return f"sqlite:///{store.path}"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuwatch.accounting.accountant import Accountant
-from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.accounting.tariffs import SiteTariffs
 from gpuwatch.accounting.upkeep import Upkeep
 from gpuwatch.errors import Unavailable
@@ -34,7 +34,7 @@ class Passes:
         self._store, self._source = store, FakeSource()
         self._upkeep = Upkeep(store, AccountingSettings())
         self._accountant = Accountant(
-            store, {"fake": self._source}, {}, Policy(0.1, 0.0), tariffs=SiteTariffs(None, UTC)
+            store, {"fake": self._source}, {}, Bounds(0.1, 0.0), tariffs=SiteTariffs(None, UTC)
         )
 
     def run(self, number: int) -> str:

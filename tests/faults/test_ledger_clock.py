@@ -9,8 +9,8 @@ from datetime import UTC
 import pytest
 
 from gpuwatch.accounting.accountant import Accountant
-from gpuwatch.accounting.alerts import Policy
 from gpuwatch.accounting.allocations import Allocations
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.accounting.tariffs import SiteTariffs
 from gpuwatch.ledger import tables
 from gpuwatch.ledger.store import Store
@@ -52,7 +52,7 @@ class Site:
         self.agent, self.scheduler = FakeSource(), FakeScheduler()
         allocations = Allocations(store, {"fake": self.scheduler}, "default")
         self.accountant = Accountant(
-            store, {"fake": self.agent}, {}, Policy(0.1, 0.0), None, allocations, "default", SiteTariffs(None, UTC)
+            store, {"fake": self.agent}, {}, Bounds(0.1, 0.0), None, allocations, "default", SiteTariffs(None, UTC)
         )
 
     def run(self, *moments: float) -> None:

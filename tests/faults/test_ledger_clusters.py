@@ -9,8 +9,8 @@ import pytest
 
 from gpuwatch import config
 from gpuwatch.accounting.accountant import Accountant
-from gpuwatch.accounting.alerts import Policy
 from gpuwatch.accounting.daemon import AccountingDaemon
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.errors import ConfigurationError
 from gpuwatch.ledger import clusters, tables
 from gpuwatch.ledger.charging import Tariffs, catch_up
@@ -54,7 +54,7 @@ def test_agents_of_another_cluster_are_refused_for_ever(store: Store) -> None:
     """Whatever they tell and however often: nothing of it is posted, charged or acknowledged."""
     own, other = delivery([row("run-1")]), delivery([row("run-2")], cluster="medusa", origin="http://other")
     source = FakeSource([other, own, other])
-    accountant = Accountant(store, {"fake": source}, {}, Policy(0.1, 0.0))
+    accountant = Accountant(store, {"fake": source}, {}, Bounds(0.1, 0.0))
 
     reports = [accountant.run_pass(NOW + 60.0 * number) for number in range(3)]
 

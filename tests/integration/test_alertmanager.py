@@ -16,7 +16,7 @@ import yaml
 
 from gpuwatch.accounting import metrics
 from gpuwatch.accounting.accountant import Accountant, Report
-from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.http.client import Client, ServerSettings
 from gpuwatch.ledger.store import Store, open_store
 from gpuwatch.model import Alert, Scope, Site
@@ -25,7 +25,7 @@ from gpuwatch.notifiers.alertmanager_alerts import Dress, Entry, Moment, labels_
 from gpuwatch.notifiers.alertmanager_server import Server
 from gpuwatch.notifiers.base import Change
 from gpuwatch.usage.base import Delivery
-from tests.accounting.fakes import FakeSource
+from tests.accounting.fakes import FakeSource, everything_told
 from tests.http.serving import server
 from tests.integration.alertmanager import GROUP_SECONDS, Alertmanager, Hook, hook
 from tests.integration.debian import REPOSITORY, Prometheus, run, wait_until
@@ -282,7 +282,9 @@ def overrun(now: int) -> Delivery:
 def passed(store: Store, told: AlertmanagerNotifier, answers: Sequence[Delivery] = ()) -> Report:
     """A pass of an accounting that was started just now."""
     source = FakeSource(list(answers))
-    accountant = Accountant(store, {"fake": source}, {"alertmanager": told}, Policy(0.10, 0.0))
+    accountant = Accountant(
+        store, {"fake": source}, {"alertmanager": told}, Bounds(0.10, 0.0), policy=everything_told()
+    )
     return accountant.run_pass(time.time())
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 
 from gpuwatch import config, declaration, model
 from gpuwatch.accounting.accountant import Accountant
-from gpuwatch.accounting.alerts import Policy
+from gpuwatch.accounting.overruns import Bounds
 from gpuwatch.ledger import tables
 from gpuwatch.ledger.measures import MEASURES
 from gpuwatch.ledger.store import Store, open_store
@@ -151,7 +151,7 @@ def ledger(folder: Path, site: Site, *passes: tuple[str, ...]) -> Iterator[Store
             built = {
                 name: site.told if name == "agents" else config.build("usage", name, settings) for name in names
             }
-            report = Accountant(store, built, {}, Policy(0.1, 0.0), cluster="hydra").run_pass(time.time())
+            report = Accountant(store, built, {}, Bounds(0.1, 0.0), cluster="hydra").run_pass(time.time())
             assert "ok" == report.outcome, report.collected
         yield store
 

@@ -126,7 +126,8 @@ def test_what_did_not_know_of_clusters_is_that_of_its_nodes(tmp_path: Path, vers
         kept = everything(store)
 
     assert [("hydra", "http://gw0:9838", "bb", 17, None)] == kept["watermarks"]
-    assert [("hydra", "exceeded", "job", "run-1", "energy", *ALERT)] == kept["alerts"]
+    assert [("hydra", "exceeded", "job", "run-1", "energy", *ALERT)] == [each[:10] for each in kept["alerts"]]
+    assert [("exceeded", "run-1", 50.0)] == [(each[2], each[4], each[6]) for each in kept["alert_episodes"]]
     assert [(1, "hydra"), (2, "hydra")] == [each[:2] for each in kept["alert_changes"]]
     assert [(2, "log", 61.0)] == kept["outbox"]
     assert ["hydra"] == [cluster for cluster, _ in kept["clusters"]]

@@ -25,7 +25,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from gpuwatch.ledger import tables
+from gpuwatch.ledger import alert_tables, tables
 from gpuwatch.ledger.measures import LABELLED, MEASURES, NEEDED
 
 revision = "0003"
@@ -91,8 +91,9 @@ def _cluster(connection: Connection) -> str:
 
 def _copy(connection: Connection, old: Table, new: Table, cluster: str) -> None:
     there = [column.name for column in new.c if column.name in old.c]
-    added = [column.name for column in new.c if column.name not in old.c]
     fillers: dict[str, Any] = {"cluster": literal(cluster), "state": null()}
+    # What later schemas added has defaults.
+    added = [name for name in fillers if name in new.c and name not in old.c]
     rows = select(*(old.c[name] for name in there), *(fillers[name] for name in added))
     connection.execute(new.insert().from_select([*there, *added], rows))
 
@@ -100,7 +101,7 @@ def _copy(connection: Connection, old: Table, new: Table, cluster: str) -> None:
 def _count_on(connection: Connection) -> None:
     """PostgreSQL numbers the copied changes by a sequence of its own, which starts again."""
     if inspect(connection).dialect.name == "postgresql":
-        last = select(func.max(tables.alert_changes.c.id)).scalar_subquery()
+        last = select(func.max(alert_tables.alert_changes.c.id)).scalar_subquery()
         sequence = func.pg_get_serial_sequence("alert_changes", "id")
         connection.execute(select(func.setval(sequence, func.coalesce(last, 1), last.is_not(None))))
 

@@ -1,4 +1,4 @@
-"""When an alert is raised, stays and is resolved."""
+"""When an overrun is an alert, and until when."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuwatch.accounting.alerts import Policy, evaluate
-from gpuwatch.ledger.scopes import AlertKey, key_of
+from gpuwatch.accounting.overruns import Bounds, overruns
+from gpuwatch.ledger.scopes import AlertKey
 from gpuwatch.model import Alert, Estimate, Forecast, Scope
 
 JOB = Scope("job", "llama-ft")
 HOUR = 3600.0
-POLICY = Policy(tolerance_ratio=0.10, floor_device_hours=1.0)
+BOUNDS = Bounds(tolerance_ratio=0.10, floor_device_hours=1.0)
 Active = Mapping[AlertKey, Alert]
 
 
@@ -38,8 +38,10 @@ def forecast(
 
 
 def step(active: Active, *forecasts: Forecast, now: float = 0.0) -> tuple[Active, list[tuple[str, str]]]:
-    found, changes = evaluate(forecasts, active, POLICY, now)
-    return found, [(change.what, change.alert.kind) for change in changes]
+    """What is active now, and what is over and new."""
+    found = overruns(forecasts, active, BOUNDS, now).alerts
+    over = [("resolved", key.kind) for key in active if key not in found]
+    return found, over + [("raised", key.kind) for key in found if key not in active]
 
 
 def kinds(active: Active) -> list[str]:
@@ -80,9 +82,9 @@ def test_an_alert_stays_until_an_overrun_is_much_less_likely() -> None:
 
 def test_the_threshold_is_the_sites() -> None:
     """Where its record supports less than 0.8, less is told."""
-    found, _ = evaluate([forecast(p_over=0.61)], {}, Policy(threshold=0.6), 0.0)
+    found = overruns([forecast(p_over=0.61)], {}, Bounds(threshold=0.6), 0.0)
 
-    assert ["projected"] == kinds(found)
+    assert ["projected"] == kinds(found.alerts)
 
 
 def test_an_alert_keeps_its_beginning_and_updates_its_value() -> None:
@@ -125,14 +127,19 @@ def test_the_high_bound_of_a_range_is_what_counts() -> None:
     assert ({}, []) == step({}, given_forecast)
 
 
-def test_the_end_of_a_job_resolves_its_alerts() -> None:
-    """It is not forecast any more; the message says why."""
+def test_what_is_not_forecast_any_more_has_no_alerts() -> None:
+    """The job ended."""
     active, _ = step({}, forecast(used=3.0))
 
-    found, (change,) = evaluate([], active, POLICY, 0.0)
+    assert ({}, [("resolved", "exceeded")]) == step(active)
 
-    assert {} == found
-    assert change.alert.text.startswith("the job ended: job llama-ft used 3 device-hours, 20 % more than the 2.5")
+
+@pytest.mark.parametrize(("used", "mark"), [(2.6, 100), (3.75, 150), (4.99, 150), (5.0, 200), (60.0, 1000)])
+def test_marks_that_are_passed_are_the_level_of_what_is_exceeded(used: float, mark: int) -> None:
+    """In percents of what is declared."""
+    (alert,) = step({}, forecast(used=used))[0].values()
+
+    assert mark == alert.level
 
 
 def test_a_raised_estimate_resolves_exceeded() -> None:
@@ -188,9 +195,9 @@ def test_a_limit_that_is_likely_no_more_is_resolved() -> None:
 
 def test_a_limit_is_not_told_of_where_others_go_on_with_the_work() -> None:
     """A chain of jobs runs into its limits by intention."""
-    found, changes = evaluate([forecast(p_over=0.1, p_limit=0.99)], {}, POLICY, 0.0, taken_up={JOB})
+    found = overruns([forecast(p_over=0.1, p_limit=0.99)], {}, BOUNDS, 0.0, taken_up={JOB})
 
-    assert ({}, ()) == (found, changes)
+    assert {} == found.alerts
 
 
 @pytest.mark.parametrize(
@@ -232,18 +239,12 @@ _probabilities = st.floats(0, 1) | st.none()
         st.tuples(st.floats(0, 20), _probabilities, st.floats(0, 20) | st.none(), _probabilities), max_size=12
     )
 )
-def test_what_is_told_is_what_is_active(
+def test_there_are_never_two_alerts_of_a_quantity(
     history: list[tuple[float, float | None, float | None, float | None]],
 ) -> None:
-    """Raised and resolved alternate for each alert, and add up to the active ones; never two of a quantity."""
+    """What is exceeded is no projection any more, whatever was before."""
     active: Active = {}
-    told: dict[AlertKey, list[str]] = {}
     for used, p_over, declared, p_limit in history:
-        given_forecast = forecast(used, p_over, declared, p_limit=p_limit)
-        active, changes = evaluate([given_forecast], active, POLICY, 0.0)
-        for change in changes:
-            told.setdefault(key_of(change.alert), []).append(change.what)
+        active, _ = step(active, forecast(used, p_over, declared, p_limit=p_limit))
 
         assert len({key.quantity for key in active}) == len(active)
-    assert set(active) == {key for key, whats in told.items() if whats[-1] == "raised"}
-    assert all(whats == (["raised", "resolved"] * len(whats))[: len(whats)] for whats in told.values())
