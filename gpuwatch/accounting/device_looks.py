@@ -38,7 +38,8 @@ _Look = dict[RunKey, _Kept]
 
 
 class DeviceLooks:
-    """Compares devices over time; `found` has what the last look found, `looked` the runs that it could judge."""
+    """Compares devices over time; `found` has what the last look found, `looked` the runs it read, `compared`
+    those that it could compare."""
 
     def __init__(self, cluster: str, thresholds: Thresholds) -> None:
         self._cluster, self._thresholds = cluster, thresholds
@@ -48,6 +49,7 @@ class DeviceLooks:
         """Begin anew."""
         self.found: dict[RunKey, DeviceLook] = {}
         self.looked: set[RunKey] = set()
+        self.compared: set[RunKey] = set()
         self._older: _Look = {}
         self._newer: _Look = {}
         self._made = float("-inf")
@@ -55,15 +57,14 @@ class DeviceLooks:
 
     def look(self, connection: Connection, jobs: Iterable[Job], now: float) -> None:
         """Read the devices of running jobs, and judge them."""
-        self.found, self.looked = {}, set()
+        self.found, self.looked, self.compared = {}, set(), set()
         # By a clock that may jump.
         due = abs(now - self._made) >= self._thresholds.window_seconds
         if due:
             self._older, self._newer, self._made = self._newer, {}, now
         worked: dict[tuple[RunKey, str, str], float] = {}
-        running = set()
         for key, rows in self._rows(connection, jobs, now):
-            running.add(key)
+            self.looked.add(key)
             kept = _kept(rows)
             if due or key not in self._newer:
                 self._newer[key] = kept
@@ -72,7 +73,7 @@ class DeviceLooks:
                 self.found[key] = look
         self._worked = worked
         for look_before in (self._older, self._newer):
-            for key in look_before.keys() - running:
+            for key in look_before.keys() - self.looked:
                 del look_before[key]
 
     def _rows(
@@ -95,7 +96,7 @@ class DeviceLooks:
         doing, seconds = _doing(rows, kept.numbers, first)
         if len(doing) < len(rows) or seconds < limits.window_seconds:
             return ()
-        self.looked.add(key)
+        self.compared.add(key)
         return outliers(doing, limits.outlier_ratio, seconds)
 
     def _resting(

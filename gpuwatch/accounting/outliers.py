@@ -105,7 +105,7 @@ def outlying(case: CaseNow, look: DeviceLook | None) -> Alert | None:
     known = case.standing.get(OUTLIER)
     ratio = case.thresholds.outlier_ratio
     if look is None or not look.outliers:
-        return None if case.key in case.watched.looked else known
+        return None if case.key in case.watched.compared else known
     far = look.outliers[0].far
     if known is None and (far <= ratio or case.job.device_seconds < case.floor_seconds):
         return None

@@ -82,7 +82,8 @@ class AccountUse(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Watched:
     """What there is to judge by. `snapshots` are those of each run, the oldest first; `nodes` says when each
-    agent of the cluster was last heard; `looked` are the runs whose devices were compared.
+    agent of the cluster was last heard; `looked` are the runs whose devices were read one by one, `compared` those
+    whose devices could be compared.
 
     `rates` are of the day that began at `day_begins` in the site's time zone.
     """
@@ -92,6 +93,7 @@ class Watched:
     snapshots: Mapping[RunKey, Sequence[Snapshot]] = EMPTY
     looks: Mapping[RunKey, DeviceLook] = EMPTY
     looked: Collection[RunKey] = frozenset()
+    compared: Collection[RunKey] = frozenset()
     nodes: Mapping[str, float] = EMPTY
     rates: tuple[AccountUse, ...] = ()
     day_begins: float = 0.0

@@ -246,13 +246,13 @@ def test_a_device_unlike_the_others_is_told_beyond_the_threshold(far: float, fou
     """As the slow look found it."""
     job = doing()
 
-    assert found == kinds(job, looks={key(job): outlier(far)}, looked={key(job)})
+    assert found == kinds(job, looks={key(job): outlier(far)})
 
 
 def test_an_outlier_stays_until_it_is_clearly_none() -> None:
     """And where nobody could judge."""
     job = doing()
-    before = only(job, looks={key(job): outlier(0.4)}, looked={key(job)})
+    before = only(job, looks={key(job): outlier(0.4)})
 
     assert (
         "job 7: device GPU-01234567… on gw0 runs at 1.20 GHz, its 7 others at 2.00 GHz, draws 300 W beside 700 W,"
@@ -260,7 +260,8 @@ def test_an_outlier_stays_until_it_is_clearly_none() -> None:
     )
     assert ["outlier_device"] == kinds(job, looks={key(job): outlier(0.2)}, standing=[before])
     assert [] == kinds(job, looks={key(job): outlier(0.19)}, standing=[before])
-    assert [] == kinds(job, looked={key(job)}, standing=[before])
+    assert [] == kinds(job, compared={key(job)}, standing=[before])
+    assert ["outlier_device"] == kinds(job, looked={key(job)}, standing=[before])
     assert ["outlier_device"] == kinds(job, standing=[before])
 
 
@@ -363,7 +364,7 @@ def _watched(draw: st.DrawFn) -> Watched:
         if found is not None:
             looks[key(job)] = found
     nodes = draw(st.sampled_from(({}, HEARD, {"gw0": NOW - 1e5})))
-    return Watched(jobs, burnups, shots, looks, set(), nodes, (used(300 * HOUR),))
+    return Watched(jobs, burnups, shots, looks, nodes=nodes, rates=(used(300 * HOUR),))
 
 
 @given(seen=_watched(), then=_watched(), now=st.sampled_from((NOW, NOW - 1e6, NOW + 1e6, 0.0)))

@@ -102,6 +102,10 @@ def test_devices_that_a_job_does_not_use_are_found(store: Store) -> None:
 
     assert ("idle", "info", 2 * HOUR - 600.0) == (alert.kind, alert.severity, alert.value)
     assert "works, but not on 2 of its 3 devices" in alert.text
+    none = last + 11 * MINUTE
+    states = {"working": 900.0, "idle": none - 900.0}
+    tell(store, none, *(device(number, none, state_seconds=states) for number in range(3)))
+    assert [] == told(look(store, watch, none), none, alert)
     assert [2, 1] == [len(each.resting) for each in (*blipped.looks.values(), after)]
 
 
@@ -139,10 +143,11 @@ def test_a_young_job_and_one_of_few_devices_are_not_compared(store: Store) -> No
     watch = Watch("default", THRESHOLDS)
     at = 1700.0
     tell(store, at, *(device(number, at) for number in range(7)), device(7, at, clock_cycles=1e9 * at))
-    tell(store, at, *(row("run-2", uuid=f"GPU-2{number}") for number in range(3)), node="gw1", epoch="aa")
+    few = (device(number, at, job_id="run-2", clock_cycles=number * 1e9 * at) for number in range(3))
+    tell(store, at, *few, node="gw1", epoch="aa")
     seen = look(store, watch, at)
 
-    assert ({}, set()) == (seen.looks, seen.looked)
+    assert ({}, set(), {"run-1", "run-2"}) == (seen.looks, seen.compared, {name for name, _ in seen.looked})
 
 
 def test_throttling_is_told_from_snapshots_and_begins_anew(store: Store) -> None:

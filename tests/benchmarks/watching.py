@@ -1,4 +1,4 @@
-"""What watching 20,000 running jobs of 8 devices costs: CPU seconds, memory (`python -m tests.benchmarks.watching`).
+"""What watching 20,000 running jobs of 8 devices costs: `python -m tests.benchmarks.watching`.
 
 The look and the judgement are those of each pass, of 10,000 jobs; the slow look at all devices is made every ten
 minutes.
