@@ -35,7 +35,7 @@ def server(respond: Respond) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(answer)
 
-        do_POST = do_GET
+        do_POST = do_PUT = do_GET
 
         def log_message(self, *_: object) -> None:
             pass
