@@ -24,6 +24,7 @@ from gpuwatch.accounting.cases import CHARGED
 from gpuwatch.accounting.forecaster import Forecaster
 from gpuwatch.accounting.forecaster import Policy as Foresight
 from gpuwatch.accounting.overruns import Bounds
+from gpuwatch.accounting.self_check import State
 from gpuwatch.accounting.shown import jobs_in, shown
 from gpuwatch.accounting.site_policy import SitePolicy
 from gpuwatch.accounting.site_record import Standing
@@ -32,6 +33,7 @@ from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
 from gpuwatch.ledger import charging, forecast_store, history, queries, record_store, writing
 from gpuwatch.ledger.charging import Cost, JobId
 from gpuwatch.ledger.ledger import Posting
+from gpuwatch.ledger.letter_store import To
 from gpuwatch.ledger.marking import marked
 from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.queries import Current
@@ -90,6 +92,8 @@ class Report:
     """Alerts that are active and told to nobody; `alerts` are those that are told."""
     alert_record: Record = field(default_factory=Record)
     alert_policy_successful: bool = True
+    letters: Mapping[To, int] = field(default_factory=dict)
+    """The letters of the last seven days, by whom they went to."""
 
 
 class Accountant:
@@ -109,6 +113,7 @@ class Accountant:
         forecaster: Forecaster | None = None,
         interval_seconds: float = 60.0,
         policy: SitePolicy | None = None,
+        open_ended: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._cluster = cluster
@@ -116,7 +121,9 @@ class Accountant:
         self._history_bytes = history_bytes
         self._allocations = allocations
         self._sources = sources
-        self._alerting = Alerting(store, cluster, notifiers, bounds, policy or SitePolicy(), interval_seconds)
+        self._alerting = Alerting(
+            store, cluster, notifiers, bounds, policy or SitePolicy(), interval_seconds, open_ended
+        )
         self._stopping = stopping or Event()
         self._failing: dict[str, str] = {}
         self._thinned = 0.0
@@ -145,11 +152,14 @@ class Accountant:
             uncharged = marked(connection, self._cluster)
             costs = charging.costs_of(connection, charged_to(current))
             forecasts = self._forecaster.forecasts(connection, current, costs, now)
-            self._alerting.look(connection, now)
+            self._alerting.look(connection, current, self._forecaster.burnups, now)
         running = {each.scope for each in current.scopes if each.state != "ended"}
         compared = [forecast for forecast in forecasts if forecast.scope in running]
         forecaster, alerting = self._forecaster, self._alerting
-        seen = Seen(current, compared, costs, forecaster.burnups, forecaster.taken_up, forecaster.record.threshold)
+        seen = Seen(
+            current, compared, costs, forecaster.burnups, forecaster.taken_up, forecaster.record.threshold,
+            self._state(collection, asked),
+        )  # fmt: skip
         self._evaluate(seen, now)
         told = alerting.tell(now)
         incomplete = collection.failed or not told.everybody or not all(asked.up.values())
@@ -158,7 +168,7 @@ class Accountant:
         return Report(
             now, outcome, collected, current, forecasts, alerting.with_mode("told"), told.waiting, asked, costs,
             self._tariffs.now.rates.version, self._tariffs.successful, uncharged, forecaster.record.standing,
-            alerting.with_mode("observed"), alerting.record, alerting.policy.successful,
+            alerting.with_mode("observed"), alerting.record, alerting.policy.successful, alerting.letters,
         )  # fmt: skip
 
     def _thin(self, now: float) -> None:
@@ -298,6 +308,12 @@ class Accountant:
         if self._failing.get(origin) != message:
             log.warning("node cannot be read origin=%s reason=%s", _safe(origin), _safe(message))
         self._failing[origin] = message
+
+    def _state(self, collection: _Collection, asked: Asked) -> State:
+        return State(
+            len(collection.origins), len(collection.failed), asked, self._alerting.waiting,
+            self._tariffs.successful, self._alerting.policy.successful, self._forecaster.record.standing,
+        )  # fmt: skip
 
     def _evaluate(self, seen: Seen, now: float) -> None:
         with self._store.writing() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -45,13 +46,14 @@ def details(alert: Alert, case: Case, record: Record) -> tuple[str, ...]:
 
 def commands(alert: Alert) -> Iterator[str]:
     """What to type to look closer."""
-    kind, name = alert.scope
+    kind, name = alert.scope.kind, shlex.quote(alert.scope.name)
+    scope = shlex.quote(str(alert.scope))
     show = {"job": f"gpuwatch show {name}", "campaign": f"gpuwatch campaign show {name}"}.get(
-        kind, f"gpuwatch alerts why {alert.scope}"
+        kind, f"gpuwatch alerts why {scope}"
     )
     yield f"look closer: {show}"
     if alert.kind in ("projected", "exceeded"):
-        yield f"declare anew: gpuwatch declare --for {alert.scope} …"
+        yield f"declare anew: gpuwatch declare --for {scope} …"
 
 
 def _declared(forecast: Forecast) -> Iterator[str]:

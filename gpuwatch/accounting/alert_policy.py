@@ -91,7 +91,8 @@ class Thresholds(_Table):
         default=1800.0, description="throttled, outlier_device: judged by the time since so long ago"
     )
     outlier_ratio: Share = Field(
-        default=0.25, description="outlier_device: clock, power or work so much below that of the others"
+        default=0.25,
+        description="outlier_device: its clock, or its power with the clock, so much below that of the others",
     )
     outlier_devices: int = Field(
         default=4, ge=3, le=10_000, description="outlier_device: of jobs of so many devices"

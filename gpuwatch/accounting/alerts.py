@@ -53,11 +53,11 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What changed: alerts `raised` and `gone`, those that rose, those `turned`: told otherwise than before."""
+    """What changed: alerts `raised` and `gone`, that rose, and `turned`, with how these were told before."""
 
     raised: tuple[Standing, ...] = ()
     risen: tuple[Standing, ...] = ()
-    turned: tuple[Standing, ...] = ()
+    turned: tuple[tuple[Standing, Mode], ...] = ()
     gone: tuple[Gone, ...] = ()
 
 
@@ -92,7 +92,7 @@ def compare(before: Mapping[AlertKey, Standing], after: Mapping[AlertKey, Standi
         if was is None:
             raised.append(standing)
         elif was.mode != standing.mode:
-            turned.append(standing)
+            turned.append((standing, was.mode))
         elif _is_worse(standing.alert, was.alert):
             risen.append(standing)
     found = {key: each.alert for key, each in after.items()}
@@ -115,10 +115,10 @@ def changes_of(compared: Comparison) -> Iterator[tuple[Change, Mode]]:
         yield gone.change, gone.standing.mode
     for standing in compared.raised:
         yield Change("raised", standing.alert), standing.mode
-    for standing in compared.turned:
+    for standing, was in compared.turned:
         if standing.mode == "told":
             yield Change("raised", standing.alert), "told"
-        else:
+        elif was == "told":
             text = f"{standing.mode} from now on: {standing.alert.text}"
             yield Change("resolved", replace(standing.alert, text=text)), "told"
     for standing in compared.risen:

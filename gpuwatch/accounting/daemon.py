@@ -23,6 +23,7 @@ from apscheduler.triggers.base import BaseTrigger
 from gpuwatch import config, hygiene
 from gpuwatch.accounting import landing, metrics
 from gpuwatch.accounting.accountant import Accountant, Collected, Report
+from gpuwatch.accounting.alert_policy import Policy
 from gpuwatch.accounting.allocations import Allocations
 from gpuwatch.accounting.forecaster import Forecaster
 from gpuwatch.accounting.forecaster import Policy as Foresight
@@ -96,6 +97,7 @@ class AccountingDaemon:
         self._store: Store | None = None
         self._upkeep: Upkeep | None = None
         self._accountant: Accountant | None = None
+        self._policy: SitePolicy | None = None
         self._outputs: Outputs | None = None
         self._scheduler = self._new_scheduler()
 
@@ -115,7 +117,7 @@ class AccountingDaemon:
         notifiers: Mapping[str, Notifier | Personal] = _built("notifiers", settings.accounting.notifiers, settings)
         schedulers: Mapping[str, Scheduler] = _built("schedulers", settings.accounting.schedulers, settings)
         outputs = outputs_of(settings)
-        policy = SitePolicy(settings.alerts.policy_file, settings.alerts.tell)
+        policy = self._policy = SitePolicy(settings.alerts.policy_file, settings.alerts.tell)
         store = self._open(settings.site.cluster)
         self._upkeep = Upkeep(store, settings.accounting)
         bounds = Bounds(settings.alerts.tolerance_ratio, settings.alerts.floor_device_hours)
@@ -127,6 +129,7 @@ class AccountingDaemon:
         self._accountant = Accountant(
             store, sources, notifiers, bounds, self._stopping, allocations, cluster, tariffs,
             accounting.history_bytes, Forecaster(cluster, foresight), self._interval, policy,
+            accounting.open_ended_names,
         )  # fmt: skip
         outputs.start()
         self._outputs = outputs
@@ -275,6 +278,11 @@ class AccountingDaemon:
     def store(self) -> Store | None:
         """The ledger, for others who read it; None until `start` has opened it."""
         return self._store
+
+    @property
+    def alert_policy(self) -> Policy:
+        """Which alerts are told now."""
+        return self._policy.now if self._policy is not None else Policy()
 
     @property
     def health(self) -> Health:

@@ -17,7 +17,7 @@ from gpuwatch.ledger.letter_store import Posted, Told
 from gpuwatch.ledger.scopes import AlertKey, key_of
 from gpuwatch.model import EMPTY, Alert
 from gpuwatch.notifiers.base import Change
-from gpuwatch.notifiers.kinds import KINDS
+from gpuwatch.notifiers.kinds import KINDS, kind_of
 
 DAY_SECONDS = 86_400.0
 LONGER = 8.0
@@ -48,7 +48,7 @@ def news(
     active: Mapping[AlertKey, Alert], told: Mapping[AlertKey, Told], ended: Mapping[AlertKey, Episode] = EMPTY
 ) -> News:
     """`active` are the alerts that concern him, `ended` those that did and ended within a day."""
-    changes = [*_worse_or_new(active, told), *_missed(active, told, ended)]
+    changes = [*_worse_or_new(active, told, ended), *_missed(active, told, ended)]
     besides = [
         Change("resolved", alert_of(ended[key]))
         for key, was in told.items()
@@ -57,26 +57,39 @@ def news(
     return News(tuple(sorted(changes, key=_urgency)), tuple(sorted(besides, key=_urgency)))
 
 
-def _worse_or_new(active: Mapping[AlertKey, Alert], told: Mapping[AlertKey, Told]) -> list[Change]:
+def _worse_or_new(
+    active: Mapping[AlertKey, Alert], told: Mapping[AlertKey, Told], ended: Mapping[AlertKey, Episode]
+) -> list[Change]:
+    """What ended and came back at once did not end, and is not among what did."""
     found = []
     for key, alert in active.items():
         was = told.get(key)
-        if was is None or was.over:
+        if was is None or was.over or _ended_since(was, ended.get(key)):
             found.append(Change("raised", alert))
         elif is_worse(alert.severity, alert.level, was.severity, was.level):
             found.append(Change("changed", alert))
     return found
 
 
+def _ended_since(was: Told, episode: Episode | None) -> bool:
+    return episode is not None and episode.resolved is not None and episode.resolved > was.time
+
+
 def _missed(
     active: Mapping[AlertKey, Alert], told: Mapping[AlertKey, Told], ended: Mapping[AlertKey, Episode]
 ) -> list[Change]:
-    """Overruns of jobs that ended before anybody could be told: they are as true as before."""
+    """What came true before anybody could be told: that it is over makes it no less worth knowing."""
     return [
-        Change("raised", alert_of(episode))
+        Change("resolved", alert_of(episode))
         for key, episode in ended.items()
-        if key.kind == EXCEEDED and episode.how == "ended" and key not in told and key not in active
+        if key not in told and key not in active and is_missed(episode)
     ]
+
+
+def is_missed(episode: Episode) -> bool:
+    """Whether it is told although it is over: what its owner should know to do better the next time."""
+    lasting = episode.how == "ended" and episode.verdict == "right"
+    return lasting and episode.mode == "told" and kind_of(episode.key.kind).audience == "owner"
 
 
 def _gave_way(key: AlertKey, active: Mapping[AlertKey, Alert], ended: Mapping[AlertKey, Episode]) -> bool:

@@ -17,10 +17,9 @@ from gpuwatch import hygiene
 from gpuwatch.accounting import letters
 from gpuwatch.accounting.alert_policy import Policy, Telling, telling
 from gpuwatch.accounting.letters import News
-from gpuwatch.accounting.overruns import EXCEEDED
 from gpuwatch.errors import Rejected, Unavailable
 from gpuwatch.ledger import episodes, letter_store
-from gpuwatch.ledger.episodes import REOPENED_SECONDS, Episode
+from gpuwatch.ledger.episodes import Episode
 from gpuwatch.ledger.letter_store import Posted, To, Told
 from gpuwatch.ledger.scopes import AlertKey, key_of
 from gpuwatch.ledger.store import Store
@@ -104,7 +103,7 @@ class Postman:
         for to, its in known.items():
             found[to] |= {key: ended[key] for key in its.keys() & ended.keys()}
         for key, episode in ended.items():
-            if key.kind == EXCEEDED and episode.mode == "told":
+            if letters.is_missed(episode):
                 alert = letters.alert_of(episode)
                 for to in self._recipients(alert, telling(policy, alert)):
                     found[to][key] = episode
@@ -130,7 +129,8 @@ class Postman:
             at = letters.may_write_at(its, policy.letters, shared, now) if letter is None else letter.next_try
             if at <= now or _clock_went_back(letter, now):
                 yield _Due(to, found, letter)
-            else:
+            elif letter is not None:
+                # What waits for its hour is not among them: nothing is wrong with it.
                 waiting[to.notifier] += len(found.changes)
 
     def _send(self, due: list[_Due], policy: Policy, now: float, waiting: Counter[str]) -> Outcomes:
@@ -201,7 +201,7 @@ class Postman:
 
 
 def _is_past(episode: Episode | None, now: float) -> bool:
-    return episode is None or (episode.resolved is not None and now - episode.resolved > REOPENED_SECONDS)
+    return episode is None or (episode.resolved is not None and now - episode.resolved > letters.DAY_SECONDS)
 
 
 def _clock_went_back(letter: Posted | None, now: float) -> bool:

@@ -48,18 +48,19 @@ def reasons(scope: Job | Campaign, burnup: BurnUp | None = None, planned: float 
 
 
 def slower_since(points: Sequence[BurnUpPoint]) -> Slower | None:
-    """When the pace of a burn-up changed for the worse, by the division into two paces that tells most of it."""
+    """When the pace of a burn-up changed for the worse: where it is farthest below a straight line to its end."""
     known = [each for each in points if each.step is not None]
-    best: tuple[float, Slower] | None = None
-    for at in range(LEAST_POINTS - 1, len(known) - LEAST_POINTS + 1):
-        before, after = _pace(known[: at + 1]), _pace(known[at:])
-        if before is None or after is None or after < SLOWER * before:
-            continue
-        # What the later part used beyond the pace of the earlier one.
-        beyond = known[-1].used - known[at].used - before * _steps(known[at:])
-        if best is None or beyond > best[0]:
-            best = beyond, Slower(known[at].time, after / before, after)
-    return best[1] if best is not None else None
+    whole = _pace(known) if len(known) >= 2 * LEAST_POINTS - 1 else None
+    if whole is None:
+        return None
+    start = known[0]
+    below = [whole * ((each.step or 0.0) - (start.step or 0.0)) - (each.used - start.used) for each in known]
+    places = range(LEAST_POINTS - 1, len(known) - LEAST_POINTS + 1)
+    at = max(places, key=lambda place: below[place])
+    before, after = _pace(known[: at + 1]), _pace(known[at:])
+    if before is None or after is None or after < SLOWER * before or before <= 0:
+        return None
+    return Slower(known[at].time, after / before, after)
 
 
 def _steps(points: Sequence[BurnUpPoint]) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from gpuwatch.accounting.alerts import Gone
 from gpuwatch.accounting.overruns import LIMIT, PROJECTED
 from gpuwatch.ledger.episodes import Acted, Episode, Verdict
-from gpuwatch.ledger.jobs import Campaign, Job
+from gpuwatch.ledger.jobs import Campaign, Job, used
 from gpuwatch.ledger.lost_work import outcome_of
 from gpuwatch.notifiers.kinds import kind_of
 
@@ -41,7 +41,7 @@ def verdict(gone: Gone, began: Episode | None, scope: Job | Campaign | None, did
     if kind_of(kind).fact:
         return "right"
     if kind == PROJECTED:
-        return _of_projection(gone, did)
+        return _of_projection(gone, scope, did)
     if kind == LIMIT:
         return _of_limit(gone, scope)
     if kind in _AT_REST:
@@ -51,9 +51,15 @@ def verdict(gone: Gone, began: Episode | None, scope: Job | Campaign | None, did
     return "right" if now - raised >= LASTING_SECONDS else "wrong"
 
 
-def _of_projection(gone: Gone, did: Acted) -> Verdict:
+def _of_projection(gone: Gone, scope: Job | Campaign | None, did: Acted) -> Verdict:
     if gone.how == "exceeded":
         return "right"
+    if gone.how == "ended":
+        # It may have gone on and come to its end since it was last looked at.
+        alert = gone.standing.alert
+        final = used(scope, alert.quantity) if scope is not None else None
+        if final is not None and final > alert.declared:
+            return "right"
     return "" if did or gone.how == "floor" else "wrong"
 
 

@@ -151,6 +151,36 @@ def ended_since(connection: Connection, cluster: str, time: float, kinds: Iterab
     return _where(connection, and_(there.resolved >= time, there.cluster == cluster, there.kind.in_([*kinds])))
 
 
+def lately(connection: Connection, cluster: str, time: float) -> list[Episode]:
+    """The episodes that are not over, or ended since `time`, oldest first."""
+    there = tables.episodes.c
+    return _where(
+        connection, and_(or_(there.resolved >= time, there.resolved.is_(None)), there.cluster == cluster)
+    )
+
+
+def raised_since(connection: Connection, cluster: str, time: float) -> list[Episode]:
+    """The episodes that were raised since `time`, oldest first, without texts: there may be a hundred thousand."""
+    there = tables.episodes.c
+    what = (
+        there.id, there.kind, there.scope_kind, there.scope, there.quantity, there.raised, there.resolved,
+        there.severity, there.mode, there.user, there.account, there.partition, there.how, there.verdict,
+        there.acted,
+    )  # fmt: skip
+    query = select(*what).where(there.raised >= time, there.cluster == cluster).order_by(there.raised, there.id)
+    concerns: dict[tuple[str, str, str], Concern] = {}
+    return [
+        Episode(
+            row, cluster, AlertKey(kind, Scope(scope_kind, scope), quantity), raised, resolved, severity, 0, mode,
+            concerns.get(whose) or concerns.setdefault(whose, Concern(*whose)), 0.0, 0.0, "", "", 0, how, verdict,
+            acted,
+        )
+        for row, kind, scope_kind, scope, quantity, raised, resolved, severity, mode, *names, how, verdict, acted
+        in connection.execute(query)
+        for whose in [(names[0], names[1], names[2])]
+    ]  # fmt: skip
+
+
 def of_scope(connection: Connection, scope: Scope, cluster: str | None = None) -> list[Episode]:
     """Those of a scope, oldest first."""
     there = tables.episodes.c

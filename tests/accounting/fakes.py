@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gpuwatch.accounting.site_policy import SitePolicy
 from gpuwatch.errors import GpuwatchError
 from gpuwatch.model import EMPTY, Alert
-from gpuwatch.notifiers.base import Change
+from gpuwatch.notifiers.base import Change, Letter
 from gpuwatch.usage.base import Asking, Delivery, Failure, Mark, Reached
 
 Answer = Delivery | Reached | Failure
@@ -91,3 +91,30 @@ class FakeClock:
 
     def monotonic(self) -> float:
         return self.steady
+
+
+@dataclass
+class FakePeople:
+    """Tells owners, accounts and operators, whoever they are; `answers` by recipient, True for the rest."""
+
+    answers: dict[str, bool | GpuwatchError] = field(default_factory=dict)
+    letters: list[Letter] = field(default_factory=list)
+    tried: list[Letter] = field(default_factory=list)
+
+    def recipients(self, alert: Alert, to: Collection[str]) -> Collection[str]:
+        concern = alert.concern
+        found = {
+            "owner": f"user:{concern.user}" if concern.user else "",
+            "account": f"account:{concern.account}" if concern.account else "",
+            "operators": "operators",
+        }
+        return [found[each] for each in sorted(to) if found.get(each)]
+
+    def send(self, letter: Letter) -> bool:
+        self.tried.append(letter)
+        answer = self.answers.get(letter.recipient, True)
+        if isinstance(answer, GpuwatchError):
+            raise answer
+        if answer:
+            self.letters.append(letter)
+        return answer
