@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from gpuwatch import hygiene
 from gpuwatch.model import EMPTY, Alert
+from gpuwatch.notifiers.kinds import KINDS, kind_of
 
 FIXED = ("alertname", "kind", "scope_kind", "scope", "quantity", "severity")
 """The labels of every alert, but for those that are empty."""
@@ -22,23 +23,6 @@ DESCRIPTION_LENGTH = 4000
 
 Labels = tuple[tuple[str, str], ...]
 """Names and values in order: an alert's identity."""
-
-
-class Rule(NamedTuple):
-    """What alerts of a kind are called, and a sentence that says what they are about."""
-
-    name: str
-    summary: str
-
-
-RULES: Mapping[str, Rule] = {
-    "exceeded": Rule("GpuwatchEstimateExceeded", "A job, campaign or account used more than was declared for it."),
-    "projected": Rule(
-        "GpuwatchOverrunProjected", "A job, campaign or account is projected to use more than was declared for it."
-    ),
-    "limit": Rule("GpuwatchLimitProjected", "A job will be killed by its time limit before it is done."),
-}
-"""By kind, as the rules for Prometheus have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +50,10 @@ class Moment(NamedTuple):
     until: float
 
 
-def rule_of(kind: str) -> Rule:
-    """The name and the summary of alerts of a kind."""
-    known = RULES.get(kind)
-    if known is not None:
-        return known
-    words = "".join(word.capitalize() for word in kind.split("_"))
-    return Rule(f"Gpuwatch{words}", "gpuwatch accounting raised an alert.")
-
-
 def labels_of(alert: Alert, dress: Dress) -> Labels:
     """Its identity; Prometheus' rules give the same, with `dress.labels` as external labels."""
     own = {
-        "alertname": rule_of(alert.kind).name,
+        "alertname": kind_of(alert.kind).alertname,
         "kind": alert.kind,
         "scope_kind": alert.scope.kind,
         "scope": alert.scope.name,
@@ -109,12 +84,12 @@ def document(entry: Entry, moment: Moment, ahead: float, dress: Dress) -> dict[s
 
 def _annotations(entry: Entry, dress: Dress) -> Iterator[tuple[str, str]]:
     alert = entry.alert
-    rule = rule_of(alert.kind)
-    yield "summary", rule.summary
+    kind = kind_of(alert.kind)
+    yield "summary", kind.summary
     if described := hygiene.text(_shortened(alert), DESCRIPTION_LENGTH):
         yield "description", described
-    if dress.runbooks and alert.kind in RULES:
-        yield "runbook_url", f"{dress.runbooks.rstrip('/')}/{rule.name}"
+    if dress.runbooks and alert.kind in KINDS:
+        yield "runbook_url", f"{dress.runbooks.rstrip('/')}/{kind.alertname}"
     for name, value in (("value", alert.value), ("declared", alert.declared)):
         if math.isfinite(value):
             yield name, f"{value:.6g}"

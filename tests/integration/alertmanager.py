@@ -81,7 +81,8 @@ def at_home(program: Path, folder: Path) -> Path:
 class Alertmanager(Server):
     """An Alertmanager that tells `hook` of every alert by itself.
 
-    With `peers`, ports of others' gossip, it agrees with them on who tells; `web` is its own web configuration.
+    With `peers`, ports of others' gossip, it agrees with them on who tells; `web` is its own web configuration,
+    `inhibit` what its configuration has beside the receiver.
     """
 
     name = "alertmanager"
@@ -89,10 +90,17 @@ class Alertmanager(Server):
     directory = UNPACKED if UNPACKED.is_dir() else None
 
     def __init__(
-        self, program: Path, folder: Path, hook: str, peers: Sequence[int] | None = None, web: Path | None = None
+        self,
+        program: Path,
+        folder: Path,
+        hook: str,
+        peers: Sequence[int] | None = None,
+        web: Path | None = None,
+        inhibit: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "alertmanager.yml").write_text(_CONFIGURATION.format(group=GROUP_SECONDS * 1000, hook=hook))
+        text = _CONFIGURATION.format(group=GROUP_SECONDS * 1000, hook=hook)
+        (folder / "alertmanager.yml").write_text(text + inhibit)
         self.gossip = None if peers is None else free_port()
         self._peers = peers or ()
         self._web = web

@@ -14,21 +14,30 @@ import httpx
 import pytest
 import yaml
 
-from gpuwatch.accounting import metrics
+from gpuwatch.accounting import alerts, metrics
 from gpuwatch.accounting.accountant import Accountant, Report
+from gpuwatch.accounting.alert_policy import telling
+from gpuwatch.accounting.alerts import Around
+from gpuwatch.accounting.outbox import Outbox
 from gpuwatch.accounting.overruns import Bounds
+from gpuwatch.accounting.site_policy import SitePolicy
 from gpuwatch.http.client import Client, ServerSettings
+from gpuwatch.ledger import alert_store, mutes
+from gpuwatch.ledger.alert_store import Mode, Noted
+from gpuwatch.ledger.mutes import Mute
+from gpuwatch.ledger.scopes import key_of
 from gpuwatch.ledger.store import Store, open_store
 from gpuwatch.model import Alert, Scope, Site
 from gpuwatch.notifiers.alertmanager import AlertmanagerNotifier
 from gpuwatch.notifiers.alertmanager_alerts import Dress, Entry, Moment, labels_of
 from gpuwatch.notifiers.alertmanager_server import Server
 from gpuwatch.notifiers.base import Change
+from gpuwatch.notifiers.kinds import KINDS
 from gpuwatch.usage.base import Delivery
 from tests.accounting.fakes import FakeSource, everything_told
 from tests.http.serving import server
 from tests.integration.alertmanager import GROUP_SECONDS, Alertmanager, Hook, hook
-from tests.integration.debian import REPOSITORY, Prometheus, run, wait_until
+from tests.integration.debian import REPOSITORY, Prometheus, wait_until
 from tests.ledger.deliveries import declared, delivery, progress, row
 from tests.web.authority import ALICE, Authority
 
@@ -36,7 +45,6 @@ pytestmark = pytest.mark.integration
 
 HELD = 60.0
 SOON = 15.0
-SAMPLE = REPOSITORY / "deploy" / "alertmanager" / "alertmanager.yml"
 RULES = REPOSITORY / "deploy" / "prometheus"
 Start = Callable[..., Alertmanager]
 
@@ -80,7 +88,7 @@ def test_raised_and_resolved_are_told_once_each(alertmanager_server: Start, webh
 
     first, last = webhook.alerts()
     assert ("GpuwatchOverrunProjected", "energy") == (first["labels"]["alertname"], first["labels"]["quantity"])
-    assert "needs" in first["annotations"]["description"]
+    assert "need" in first["annotations"]["description"]
     assert "the job ended: it needed 3 kWh" == last["annotations"]["description"]
 
 
@@ -279,13 +287,46 @@ def overrun(now: int) -> Delivery:
     )
 
 
-def passed(store: Store, told: AlertmanagerNotifier, answers: Sequence[Delivery] = ()) -> Report:
-    """A pass of an accounting that was started just now."""
+def passed(
+    store: Store, told: AlertmanagerNotifier, answers: Sequence[Delivery] = (), policy: SitePolicy | None = None
+) -> Report:
+    """A pass of an accounting that was started just now; without a policy everything is told."""
     source = FakeSource(list(answers))
     accountant = Accountant(
-        store, {"fake": source}, {"alertmanager": told}, Bounds(0.10, 0.0), policy=everything_told()
+        store, {"fake": source}, {"alertmanager": told}, Bounds(0.10, 0.0), policy=policy or everything_told()
     )
     return accountant.run_pass(time.time())
+
+
+def idle() -> Alert:
+    """A job of `overrun` that does nothing, by the words of accounting."""
+    text = "job run-1 holds 1 device and has not worked on it since 11:15 (45 min): 0.8 device-hours so far"
+    return alert("run-1", kind="idle", quantity="device-hours", value=2700.0, declared=1800.0, text=text)
+
+
+def decided(
+    store: Store, told: AlertmanagerNotifier, policy: SitePolicy, *found: Alert
+) -> Sequence[tuple[Alert, Mode]]:
+    """What becomes of alerts that a pass found, and of those that it does not find any more: by the ledger, the
+    policy, mutes and the outbox, as of everything that accounting finds."""
+    now = time.time()
+    with store.writing() as connection:
+        before = alert_store.standing(connection, "default")
+        muted = mutes.in_force(connection, "default", now)
+
+        def mode_of(each: Alert) -> Mode:
+            if not telling(policy.now, each):
+                return "observed"
+            return "muted" if any(mute.matches(each) for mute in muted) else "told"
+
+        around = Around({Scope("job", "run-1")})
+        after = alerts.stand(before, {key_of(each): each for each in found}, mode_of, around, now)
+        changes = alerts.changes_of(alerts.compare(before, after, around))
+        noted = [Noted(change, mode, ("alertmanager",) if mode == "told" else ()) for change, mode in changes]
+        alert_store.save(connection, "default", after.values(), noted, now)
+    active = [each.alert for each in after.values() if each.mode == "told"]
+    Outbox(store, "default", {"alertmanager": told}, 60.0).tell(active, policy.now, now)
+    return [(each.alert, each.mode) for each in after.values()]
 
 
 def test_a_pass_tells_at_once_and_the_next_accounting_not_again(
@@ -302,6 +343,16 @@ def test_a_pass_tells_at_once_and_the_next_accounting_not_again(
     assert ({("alertmanager", "sent"): 1}, {}) == (report.collected.notifications, again.collected.notifications)
     told_of(webhook, ("firing", "run-1"))
     assert report.alerts[0].text == webhook.alerts()[0]["annotations"]["description"]
+
+
+AWAY = AlertmanagerNotifier(AlertmanagerNotifier.Settings(urls=("http://127.0.0.1:1",)), Site())
+PAGE = {"Content-Type": "text/plain; version=0.0.4"}
+DECLARED = 'gpuwatch_declared{scope="run-1"}'
+
+
+def page(report: Report) -> bytes:
+    """Accounting's /metrics after a pass."""
+    return metrics.render(report, metrics.after(metrics.at_start(), report))
 
 
 def prometheus_configuration(scraped: str, alertmanager: Alertmanager, folder: Path) -> str:
@@ -333,11 +384,10 @@ def test_an_alert_that_comes_both_ways_is_told_once(
     """By the rules of deploy/prometheus and by accounting itself, whichever is first; and so is its end."""
     alertmanager = alertmanager_server(webhook)
     ours = notifier(alertmanager, labels={"cluster": "hydra"}, resolve=False)
-    away = AlertmanagerNotifier(AlertmanagerNotifier.Settings(urls=("http://127.0.0.1:1",)), Site())
-    report = passed(ledger, ours if ours_first else away, [overrun(int(time.time()))])
-    pages = [metrics.render(report, metrics.after(metrics.at_start(), report))]
+    report = passed(ledger, ours if ours_first else AWAY, [overrun(int(time.time()))])
+    pages = [page(report)]
 
-    with server(lambda _: (200, {"Content-Type": "text/plain; version=0.0.4"}, pages[-1])) as scraped:
+    with server(lambda _: (200, PAGE, pages[-1])) as scraped:
         prometheus = prometheus_server(prometheus_configuration(scraped, alertmanager, tmp_path))
         wait_until(lambda: sent(prometheus), 30.0, "Prometheus tells")
         wait_until(webhook.told, SOON, "told")
@@ -349,6 +399,108 @@ def test_an_alert_that_comes_both_ways_is_told_once(
         told_of(webhook, ("firing", "run-1"), ("resolved", "run-1"))
 
     assert dict(labels_of(report.alerts[0], Dress({"cluster": "hydra"}))) == held["labels"]
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_what_is_no_overrun_comes_both_ways_and_is_told_once(
+    alertmanager_server: Start, webhook: Hook, ledger: Store, tmp_path: Path,
+    prometheus_server: Callable[[str], Prometheus], ours_first: bool,
+) -> None:  # fmt: skip
+    """As a job that is idle, of which a site's policy has it told; and so is its end."""
+    alertmanager, policy, one = alertmanager_server(webhook), SitePolicy(told=["idle"]), idle()
+    ours = notifier(alertmanager, labels={"cluster": "hydra"}, resolve=False)
+    report = passed(ledger, AWAY, [overrun(int(time.time()))], policy)
+    became = decided(ledger, ours if ours_first else AWAY, policy, one)
+    pages = [page(replace(report, alerts=(one,)))]
+
+    with server(lambda _: (200, PAGE, pages[-1])) as scraped:
+        prometheus = prometheus_server(prometheus_configuration(scraped, alertmanager, tmp_path))
+        wait_until(lambda: sent(prometheus), 30.0, "Prometheus tells")
+        wait_until(webhook.told, SOON, "told")
+        decided(ledger, ours, policy, one)
+        told_of(webhook, ("firing", "run-1"))
+        (held,) = alertmanager.alerts()
+        pages.append(page(report))
+        decided(ledger, ours, policy)
+        told_of(webhook, ("firing", "run-1"), ("resolved", "run-1"))
+
+    assert () == report.alerts
+    assert {("projected", "observed"), ("idle", "told")} == {(each.kind, mode) for each, mode in became}
+    assert dict(labels_of(one, Dress({"cluster": "hydra"}))) == held["labels"]
+    for told in (held, *webhook.alerts()):
+        assert "GpuwatchJobIdle" == told["labels"]["alertname"]
+        assert KINDS["idle"].summary == told["annotations"]["summary"]
+        assert "https://gpuwatch.dev/runbooks/GpuwatchJobIdle" == told["annotations"]["runbook_url"]
+
+
+def test_what_is_only_observed_comes_neither_way(
+    alertmanager_server: Start, webhook: Hook, ledger: Store, tmp_path: Path,
+    prometheus_server: Callable[[str], Prometheus],
+) -> None:  # fmt: skip
+    """It is in the ledger, and fires no rule: an overrun that accounting found, and a job that is idle."""
+    alertmanager, observing = alertmanager_server(webhook), SitePolicy()
+    ours = notifier(alertmanager, labels={"cluster": "hydra"}, resolve=False)
+    report = passed(ledger, ours, [overrun(int(time.time()))], observing)
+    became = decided(ledger, ours, observing, *report.observed, idle())
+    shown = page(replace(report, observed=(*report.observed, idle())))
+
+    with server(lambda _: (200, PAGE, shown)) as scraped:
+        prometheus = prometheus_server(prometheus_configuration(scraped, alertmanager, tmp_path))
+        wait_until(lambda: prometheus.query(DECLARED), 30.0, "Prometheus reads the page")
+        time.sleep(3.0)
+        firing = prometheus.query('ALERTS{kind!=""}')
+
+    assert (["projected"], ()) == ([each.kind for each in report.observed], report.alerts)
+    assert [("projected", "observed"), ("idle", "observed")] == [(each.kind, mode) for each, mode in became]
+    assert [] == firing
+    told_of(webhook)
+    assert [] == alertmanager.alerts()
+
+
+def test_one_that_is_muted_ends_both_ways(
+    alertmanager_server: Start, webhook: Hook, ledger: Store, tmp_path: Path,
+    prometheus_server: Callable[[str], Prometheus],
+) -> None:  # fmt: skip
+    """Once, and it does not come again while it holds: the job goes on as it did."""
+    alertmanager = alertmanager_server(webhook)
+    ours = notifier(alertmanager, labels={"cluster": "hydra"}, resolve=False)
+    report = passed(ledger, ours, [overrun(int(time.time()))])
+    pages = [page(report)]
+
+    with server(lambda _: (200, PAGE, pages[-1])) as scraped:
+        prometheus = prometheus_server(prometheus_configuration(scraped, alertmanager, tmp_path))
+        wait_until(lambda: sent(prometheus), 30.0, "Prometheus tells")
+        told_of(webhook, ("firing", "run-1"))
+        mute(ledger, report.alerts[0])
+        muted = passed(ledger, ours)
+        pages.append(page(muted))
+        told_of(webhook, ("firing", "run-1"), ("resolved", "run-1"))
+        passed(ledger, ours)
+        told_of(webhook, ("firing", "run-1"), ("resolved", "run-1"))
+
+    assert ((), ()) == (muted.alerts, muted.observed)
+
+
+def test_one_that_is_muted_ends_where_accounting_tells_alone(
+    alertmanager_server: Start, webhook: Hook, ledger: Store
+) -> None:
+    """In the words that say why."""
+    told = notifier(alertmanager_server(webhook))
+    report = passed(ledger, told, [overrun(int(time.time()))])
+    told_of(webhook, ("firing", "run-1"))
+
+    mute(ledger, report.alerts[0])
+    passed(ledger, told)
+
+    told_of(webhook, ("firing", "run-1"), ("resolved", "run-1"))
+    assert webhook.alerts()[-1]["annotations"]["description"].startswith("muted from now on: job run-1 ")
+
+
+def mute(store: Store, alert: Alert) -> None:
+    """Somebody does not want to hear of a job for an hour."""
+    now = time.time()
+    with store.writing() as connection:
+        mutes.keep(connection, "default", Mute(alert.scope, now, now + 3600.0, "alice", "known"))
 
 
 def test_a_label_that_one_way_has_makes_two_of_it(alertmanager_server: Start, webhook: Hook) -> None:
@@ -369,51 +521,3 @@ def sent(prometheus: Prometheus) -> bool:
         for what in ("sent", "errors")
     )
     return taken > failed
-
-
-def test_the_sample_configuration_is_valid(amtool: Path) -> None:
-    """As it is shipped."""
-    checked = run(amtool, "check-config", SAMPLE)
-
-    assert 0 == checked.returncode, checked.stderr
-    assert "4 receivers" in checked.stdout
-
-
-def test_the_samples_of_receivers_are_valid(amtool: Path, tmp_path: Path) -> None:
-    """With every example switched on."""
-    text = re.sub(r"(?m)^    # ((?:\w+_configs:|  ).*)$", r"    \1", SAMPLE.read_text(encoding="utf-8"))
-    path = tmp_path / "alertmanager.yml"
-    path.write_text(text, encoding="utf-8")
-
-    checked = run(amtool, "check-config", path)
-
-    assert 0 == checked.returncode, checked.stderr
-    configured = [key for each in yaml.safe_load(text)["receivers"] for key in each if key.endswith("_configs")]
-    assert ["pagerduty_configs", "email_configs", "slack_configs", "webhook_configs"] == configured
-
-
-@pytest.mark.parametrize(
-    ("labels", "receiver"),
-    [
-        ("alertname=GpuwatchOverrunProjected scope_kind=job severity=critical", "researchers-messages"),
-        ("alertname=GpuwatchEstimateExceeded scope_kind=account severity=warning", "researchers-messages"),
-        ("alertname=GpuwatchDeviceLost severity=critical", "operators-pages"),
-        ("alertname=GpuwatchDeviceLost severity=warning", "operators-messages"),
-        ("alertname=GpuwatchSinkDown severity=info", "nobody"),
-        ("alertname=SomebodyElses severity=critical", "operators-messages"),
-    ],
-)
-def test_pages_are_for_operators_only(amtool: Path, labels: str, receiver: str) -> None:
-    """Nobody is woken for an estimate that was wrong."""
-    routed = run(amtool, "config", "routes", "test", f"--config.file={SAMPLE}", *labels.split())
-
-    assert receiver == routed.stdout.strip()
-
-
-def test_the_sample_groups_by_labels_that_there_are() -> None:
-    """A name that is wrong would put every alert into one message."""
-    sample = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
-    ours = {name for name, _ in labels_of(alert(), Dress({"cluster": "hydra"}))} | {"instance", "uuid"}
-
-    assert set(sample["route"]["group_by"]) <= ours
-    assert {label for rule in sample["inhibit_rules"] for label in rule["equal"]} <= ours

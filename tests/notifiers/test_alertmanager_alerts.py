@@ -13,21 +13,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuwatch.accounting.alerts import KINDS
 from gpuwatch.model import Alert, Scope
-from gpuwatch.notifiers.alertmanager_alerts import (
-    FIXED,
-    RULES,
-    Dress,
-    Entry,
-    Moment,
-    document,
-    labels_of,
-    rule_of,
-)
+from gpuwatch.notifiers.alertmanager_alerts import FIXED, Dress, Entry, Moment, document, labels_of
+from gpuwatch.notifiers.kinds import KINDS
 
 NOW = 1_764_000_000.0
 MOMENT = Moment(NOW, NOW + 240.0)
+WITHOUT_RULE = "health"
+"""The rules for gpuwatch itself say what it does, and more."""
+
 DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
 ALERT = Alert(
     "projected", Scope("job", "4711"), "energy", "warning", NOW - 60.0, 7.2e6, 3.6e6, "job 4711 needs 2 kWh"
@@ -77,26 +71,42 @@ def test_an_alert_has_all_that_alertmanager_asks_for() -> None:
     } == documented(dress=dress)  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != WITHOUT_RULE])
 def test_names_and_summaries_are_those_of_the_rules(kind: str) -> None:
-    """An alert that comes by Prometheus as well is the same one."""
+    """An alert that comes by Prometheus as well is the same one, with the same page."""
     rule = rules()[kind]
+    ours = documented(replace(ALERT, kind=kind), dress=Dress(runbooks="https://gpuwatch.dev/runbooks"))
 
-    assert (rule["alert"], rule["annotations"]["summary"]) == RULES[kind]
+    assert (rule["alert"], rule["annotations"]["summary"]) == KINDS[kind][:2]
+    assert rule["alert"] == ours["labels"]["alertname"]
+    for name in ("summary", "runbook_url"):
+        assert rule["annotations"][name] == ours["annotations"][name]
     assert {} == rule.get("labels", {})
     by = re.search(r"max by \(([^)]*)\)", rule["expr"])
     assert by is not None
     assert set(FIXED) == {"alertname", *by[1].split(", ")}
 
 
-def test_a_kind_without_a_rule_has_a_name_and_no_page() -> None:
-    """Whoever adds one is told by the test above."""
-    described = documented(replace(ALERT, kind="no_start"))
+def test_every_kind_but_one_has_a_rule() -> None:
+    """A kind that has none would come by accounting alone."""
+    assert set(KINDS) - {WITHOUT_RULE} == set(rules())
 
-    assert "GpuwatchNoStart" == described["labels"]["alertname"]
-    assert "runbook_url" not in documented(replace(ALERT, kind="no_start"), dress=Dress(runbooks="http://r"))[
-        "annotations"
-    ]  # fmt: skip
+
+def test_what_is_wrong_with_gpuwatch_itself_has_a_page_as_well() -> None:
+    """Although no rule of Prometheus has its name."""
+    health = replace(ALERT, kind=WITHOUT_RULE, scope=Scope("cluster", "hydra"), quantity="nodes")
+    described = documented(health, dress=Dress(runbooks="https://r.example.org"))
+
+    assert "GpuwatchHealth" == described["labels"]["alertname"]
+    assert "https://r.example.org/GpuwatchHealth" == described["annotations"]["runbook_url"]
+
+
+def test_a_kind_that_nobody_knows_has_a_name_and_no_page() -> None:
+    """A plugin may have made it up."""
+    described = documented(replace(ALERT, kind="cold_feet"), dress=Dress(runbooks="https://r.example.org"))
+
+    assert "GpuwatchColdFeet" == described["labels"]["alertname"]
+    assert "runbook_url" not in described["annotations"]
 
 
 def test_a_value_is_no_part_of_the_identity() -> None:
@@ -174,9 +184,3 @@ def test_what_is_no_number_is_not_told() -> None:
     annotations = documented(replace(ALERT, value=float("nan"), declared=float("inf")))["annotations"]
 
     assert {"summary", "description"} == set(annotations)
-
-
-def test_every_kind_has_a_rule() -> None:
-    """A kind that accounting has learned and this does not know would come twice."""
-    assert set(KINDS) <= set(RULES)
-    assert [rule_of(kind) for kind in RULES] == list(RULES.values())
