@@ -1,7 +1,8 @@
 """NVIDIA GPUs, and their slices (MIG), through NVML.
 
 What is read, and from where. `field N` is a value id of nvmlDeviceGetFieldValues: one call for those of each read,
-one for those of every 10 s. Of what is asked every 10 s, each read asks one group.
+one for those of every 5 s, one for those of every 10 s. Of what is asked every 10 s, each read asks one group.
+What is asked every 5 s is also asked when other processes hold the device: what it counted is theirs who held it.
 
 | value | asked | source | instead, where that is not supported |
 |---|---|---|---|
@@ -9,18 +10,20 @@ one for those of every 10 s. Of what is asked every 10 s, each read asks one gro
 | memory | each read | nvmlDeviceGetMemoryInfo_v2 | …MemoryInfo, whose `used` includes what the driver reserves |
 | power, average | each read | field 185: mean of 1 s | nvmlDeviceGetPowerUsage, labelled by architecture |
 | power, instant | each read | field 186: 25 to 100 ms of it, by architecture | the same |
-| energy | each read | field 83 or 191, mJ since driver load | nvmlDeviceGetTotalEnergyConsumption |
-| throttle time | each read | fields 74, 76, 269, 270, 271, ns since driver load | |
+| energy | 5 s | field 83 or 191, mJ since driver load | nvmlDeviceGetTotalEnergyConsumption |
+| throttle time | each read | fields 74, 76, 269, ns since driver load | |
+| throttle time by hardware | 5 s | fields 270, 271 | |
 | SM, tensor, DRAM activity | each read | GPM metrics 2, 5, 10, see `gpm` | |
 | processes | when they may have changed, see `nvml_plan` | nvmlDeviceGetComputeRunningProcesses_v3 | |
-| temperature | 10 s | nvmlDeviceGetTemperatureV | nvmlDeviceGetTemperature |
-| temperature of the memory | 10 s | field 82 | |
+| temperature | each read | nvmlDeviceGetTemperatureV | nvmlDeviceGetTemperature |
+| temperature of the memory | each read | field 82 | |
+| clock of the SMs | each read | nvmlDeviceGetClockInfo | |
 | NVLink bytes | 10 s | fields 138, 139 over all links, KiB | |
 | PCIe bytes | 10 s | fields 197, 198, where they have 64 bits | |
 | remapped rows | 10 s | fields 142 to 145 | nvmlDeviceGetRemappedRows |
 | recovery action | 10 s | field 230 | |
 | fabric state | 10 s | nvmlDeviceGetGpuFabricInfoV, version 3 | version 2 |
-| clocks, power limit, ECC totals, encoder, decoder | 10 s | a call each | |
+| other clocks, power limit, ECC totals, encoder, decoder | 10 s | a call each | |
 | MIG mode and slices | 10 s | nvmlDeviceGetMigMode, …GetMigDeviceHandleByIndex | |
 | XID | as they come | events, see `xids` | |
 

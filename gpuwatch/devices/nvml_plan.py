@@ -11,11 +11,13 @@ from typing import Any
 from gpuwatch.devices import mig, nvml_calls, nvml_fields
 from gpuwatch.devices.gpm import Activity
 from gpuwatch.devices.nvml import Alternatives, Call, Handle, Result, Values, supported
-from gpuwatch.devices.nvml_fields import FAST, REMAPPED, SLOW, Fields, Key, put
+from gpuwatch.devices.nvml_fields import COSTLY, FAST, FIELDS, REMAPPED, SLOW, Fields, Key, put
 
 SLOW_SECONDS, LATE_SECONDS = 10.0, 5.0
 PROBE_AGAIN_SECONDS = 600.0
 PROCESS_SECONDS = 5.0
+# Every fifth reading of one a second, however unevenly they come.
+COSTLY_SECONDS = 4.5
 
 
 @dataclass(slots=True)
@@ -65,6 +67,36 @@ class ProcessList:
         return not recent or not self._last or seen != self._seen or seen[0] is None
 
 
+class Costly:
+    """Counters that cost more than all else: asked for every 5 s, and as soon as others hold the device.
+
+    They count on in between, so nothing is lost; and what was counted belongs to those who held it meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self.fields = Fields(COSTLY)
+        self.calls: list[Alternatives] = []
+        self._holders: frozenset[int] | None = None
+        self._asked: float | None = None
+
+    def due(self, now: float, values: Values) -> bool:
+        """Whether to ask again; also where an answer failed to come the last time."""
+        recent = self._asked is not None and 0 <= now - self._asked < COSTLY_SECONDS
+        return not recent or self._holders != _pids(values)
+
+    def read(self, api: Any, handle: Handle, values: Values, now: float) -> tuple[dict[Key, float], set[Key]]:
+        """As of `Fields.read`; `values` says who holds the device."""
+        numbers, refused = self.fields.read(api, handle)
+        complete = frozenset(self.fields.keys) <= numbers.keys()
+        self._holders, self._asked = _pids(values), now if complete else None
+        return numbers, refused
+
+
+def _pids(values: Values) -> frozenset[int] | None:
+    processes = values.get("processes")
+    return None if processes is None else frozenset(process.pid for process in processes)
+
+
 class GpuPlan:
     """The questions to a whole GPU. In MIG mode nobody can hold it whole: it has no processes."""
 
@@ -77,10 +109,11 @@ class GpuPlan:
         self._activity = activity
         self._sliced = sliced
         self._fast = Fields(FAST)
+        self._costly = Costly()
         self._slow_fields = Fields(SLOW)
         self._electrical: frozenset[Key] | None = None
         self._rows: Alternatives = (nvml_calls.remapped_rows,)
-        self._calls: list[Alternatives] = [nvml_calls.UTILIZATION, nvml_calls.MEMORY]
+        self._calls: list[Alternatives] = list(nvml_calls.FAST_CALLS)
         self._processes = ProcessList()
         slots = [*nvml_calls.SLOW_SLOTS, ((self._ask_slow_fields,),), ((watch,),)]
         self._slow = deque(_Slow(list(slot)) for slot in slots)
@@ -97,45 +130,58 @@ class GpuPlan:
     def read(self, now: float) -> Values:
         """All that the device says; empty where it says nothing. Raises only what makes the plan worthless."""
         values: Values = {}
-        self._ask_fast_fields(values)
-        self._calls = _answered(self._api, self.handle, self._calls, values)
-        if not values:
+        numbers, refused = self._fast.read(self._api, self.handle)
+        self._calls = self._answered(self._calls, values)
+        if not values and not numbers:
             return values
         if self._sliced:
             values["processes"] = ()
         else:
             self._processes.read(self._api, self.handle, values, now)
+        self._ask_electrical(numbers, refused, values, now)
         self._ask_slow(now)
         for slow in self._slow:
             _merge(values, slow.values)
         self._activity.read(values)
         return values
 
-    def _ask_fast_fields(self, values: Values) -> None:
-        numbers, refused = self._fast.read(self._api, self.handle)
+    def _answered(self, calls: Iterable[Alternatives], values: Values) -> list[Alternatives]:
+        return _answered(self._api, self.handle, calls, values)
+
+    def _ask_electrical(self, numbers: dict[Key, float], refused: set[Key], values: Values, now: float) -> None:
+        """Add power, the costly counters where they are due, and what else `numbers` has."""
+        due = self._electrical is None or self._costly.due(now, values)
+        if due:
+            more, gone = self._costly.read(self._api, self.handle, values, now)
+            numbers, refused = numbers | more, refused | gone
         if self._electrical is None:
-            numbers = self._settle(numbers)
+            numbers = self._settle(numbers, values)
         elif refused & self._electrical:
             self._made = float("-inf")  # what it supports has changed: the next read finds out anew
-        put(FAST, numbers, values)
+        put(FIELDS, numbers, values)
+        if due:
+            self._costly.calls = self._answered(self._costly.calls, values)
 
-    def _settle(self, numbers: dict[Key, float]) -> dict[Key, float]:
+    def _settle(self, numbers: dict[Key, float], values: Values) -> dict[Key, float]:
         """Choose the fields of power and energy once each has been answered or refused."""
-        open_keys = nvml_fields.ELECTRICAL & frozenset(self._fast.keys)
+        open_keys = nvml_fields.ELECTRICAL & frozenset((*self._fast.keys, *self._costly.fields.keys))
         if not open_keys <= numbers.keys():
             return {key: number for key, number in numbers.items() if key not in nvml_fields.ENERGIES}
         kept = nvml_fields.electrical(numbers)
-        self._fast.drop(nvml_fields.ELECTRICAL - kept)
+        unwanted = nvml_fields.ELECTRICAL - kept
+        self._fast.drop(unwanted)
+        self._costly.fields.drop(unwanted)
         self._electrical = kept
-        self._add_older_calls(kept)
-        return {key: number for key, number in numbers.items() if key in self._fast.keys}
+        self._add_older_calls(kept, values)
+        return {key: number for key, number in numbers.items() if key not in unwanted}
 
-    def _add_older_calls(self, kept: frozenset[Key]) -> None:
+    def _add_older_calls(self, kept: frozenset[Key], values: Values) -> None:
         device, module = kept & nvml_fields.DEVICE_POWERS, kept & nvml_fields.MODULE_POWERS
         if not kept & nvml_fields.ENERGIES and not (device and module):
-            self._calls.append((nvml_calls.total_energy,))
+            self._costly.calls.append((nvml_calls.total_energy,))
         if not device and not module:
-            self._calls.append((nvml_calls.power_usage(_window(self._api, self.handle)),))
+            power = nvml_calls.power_usage(_window(self._api, self.handle))
+            self._calls += self._answered([(power,)], values)
 
     def _ask_slow_fields(self, api: Any, handle: Handle, values: Values) -> None:
         numbers, _ = self._slow_fields.read(api, handle)
@@ -159,7 +205,7 @@ class GpuPlan:
         """`asked` is when it counts as asked: apart from each other, so that one is due at every read."""
         slow = self._slow.popleft()
         slow.values, slow.asked = {}, asked
-        slow.calls = _answered(self._api, self.handle, slow.calls, slow.values)
+        slow.calls = self._answered(slow.calls, slow.values)
         if slow.calls:
             self._slow.append(slow)
 

@@ -9,9 +9,9 @@ Each round measures, without the agent and with it in turn, so that a device tha
 
 A last pass with the agent beside the load compares
 
-- `energy_joules`: what the agent has metered (its last reading is up to a second old, at both ends) and the
-  driver's counter; `average_watts` the same as power, each over its own time, beside the mean of what `nvidia-smi`
-  says each second, where that is installed;
+- `energy_joules`: what the agent has metered, from the first to the last time that it had just read the counter,
+  and the driver's counter (the agent's reading is up to a second old, at both ends); `average_watts` the same as
+  power, each over its own time, beside the mean of what `nvidia-smi` says each second, where that is installed;
 - `activity_ratio`: what the agent shows, and `busy`, the part of the time that the load was in a step.
 
 One device is looked at, the first; nothing else may use it meanwhile.
@@ -38,7 +38,9 @@ from tests.benchmarks.node import Scraper, quantile, start, value
 from tests.fake_nvml import FakeNvml
 
 SETTLE_SECONDS = 10.0
-SCRAPE_SECONDS = 5.0
+SCRAPE_SECONDS = 1.0
+SHORTEST_SECONDS = 12.0
+"""In which the agent reads the energy counter at least twice."""
 LAST_READ = 'gpuwatch_source_last_success_timestamp_seconds{source="nvidia"}'
 GAUGES = ("utilization", "sm_activity", "tensor_activity", "dram_activity")
 
@@ -156,7 +158,7 @@ class Told:
         """Ask agent and driver at both ends and, in between, so often that gauges have a mean."""
         with _nvidia_smi(self._bench.uuid) as self._smi_watts:
             self._look()
-            ends = time.monotonic() + self._bench.duration
+            ends = time.monotonic() + max(SHORTEST_SECONDS, self._bench.duration)
             while (left := ends - time.monotonic()) > 0:
                 time.sleep(min(SCRAPE_SECONDS, left))
                 self._look()
@@ -166,18 +168,26 @@ class Told:
         self._joules.append(self._bench.joules())
         self._times.append(time.monotonic())
 
+    def _ends(self) -> tuple[int, int]:
+        """The first and the last look before which the agent read the counter, which it does every 5 s."""
+        told = [_energy(page, self._bench.uuid) for page in self._pages]
+        fresh = [look for look in range(1, len(told)) if told[look] != told[look - 1]]
+        return (fresh[0], fresh[-1]) if len(fresh) > 1 else (0, len(told) - 1)
+
     def energy(self) -> dict[str, float]:
         """Joules by the agent and by the driver."""
-        first, last = (_energy(self._pages[end], self._bench.uuid) for end in (0, -1))
-        return {"agent": round(last - first, 3), "driver": round(self._joules[-1] - self._joules[0], 3)}
+        first, last = self._ends()
+        agent = _energy(self._pages[last], self._bench.uuid) - _energy(self._pages[first], self._bench.uuid)
+        return {"agent": round(agent, 3), "driver": round(self._joules[last] - self._joules[first], 3)}
 
     def watts(self) -> dict[str, float | None]:
         """The same as power, each over its own time, beside the mean of nvidia-smi where that is installed."""
         energy = self.energy()
-        first, last = (value(self._pages[end], LAST_READ) for end in (0, -1))
+        begin, end = self._ends()
+        first, last = (value(self._pages[look], LAST_READ) for look in (begin, end))
         return {
             "agent": round(energy["agent"] / (last - first), 3) if last > first else None,
-            "driver": round(energy["driver"] / (self._times[-1] - self._times[0]), 3),
+            "driver": round(energy["driver"] / (self._times[end] - self._times[begin]), 3),
             "nvidia_smi": round(fmean(self._smi_watts), 3) if self._smi_watts else None,
         }
 

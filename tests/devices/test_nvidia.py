@@ -228,20 +228,20 @@ def test_slow_values_are_asked_for_every_ten_seconds(fake: FakeNvml, connect: Co
     """They are given with every reading and asked for with every tenth, not all with the same one."""
     source = connect()
     (device,) = source.scan(0.0)
-    fake.devices[0].temperature_celsius = 40
     source.read(device, 0.0)
-    seen: dict[str, list[int]] = {"limit": [], "temperature": []}
+    seen: dict[str, list[int]] = {"limit": [], "errors": []}
     for second in range(1, 41):
-        fake.devices[0].power_limit_watts = fake.devices[0].temperature_celsius = second
+        fake.devices[0].power_limit_watts = second
+        fake.devices[0].ecc("corrected", "volatile", second)
         reading = source.read(device, float(second))
         if reading.power_limit_watts == second:
             seen["limit"].append(second)
-        if reading.temperature_celsius["gpu"] == second:
-            seen["temperature"].append(second)
+        if reading.ecc_errors["corrected", "volatile"] == second:
+            seen["errors"].append(second)
 
     assert [seen["limit"][0] + 10 * turn for turn in range(4)] == seen["limit"]
-    assert [seen["temperature"][0] + 10 * turn for turn in range(4)] == seen["temperature"]
-    assert seen["limit"][0] <= 10 >= seen["temperature"][0] != seen["limit"][0]
+    assert [seen["errors"][0] + 10 * turn for turn in range(4)] == seen["errors"]
+    assert seen["limit"][0] <= 10 >= seen["errors"][0] != seen["limit"][0]
 
 
 def test_slow_values_of_before_a_gap_are_not_repeated(fake: FakeNvml, connect: Connect) -> None:
@@ -359,7 +359,7 @@ def test_a_driver_that_refuses_the_whole_list_is_asked_field_by_field(fake: Fake
     source.read(device, 0.0)
     asked = fake.calls("nvmlDeviceGetFieldValues")
 
-    reading = source.read(device, 1.0)
+    reading = source.read(device, 5.0)
 
     assert (reading.energy_joules, reading.power_watts) == (77.0, {("average", "device"): 0.0})
     assert reading.throttle_seconds == {}

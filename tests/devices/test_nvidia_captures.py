@@ -35,7 +35,7 @@ def recorded(window: float = 0.0) -> Capture:
 def played(driver: Drive, connect: Callable[[], NvidiaDevices], ticks: Callable[[float], None]) -> Played:
     """What gpuwatch reads of a fake device that answers as recorded: the devices, and their readings by uid.
 
-    Activity is known at the second reading.
+    Activity is known at the second reading; by then all has been asked for again.
     """
 
     def read_all(capture: Capture) -> tuple[list[Device], dict[str, Reading]]:
@@ -44,8 +44,8 @@ def played(driver: Drive, connect: Callable[[], NvidiaDevices], ticks: Callable[
         devices = list(source.scan(0.0))
         for device in devices:
             source.read(device, 0.0)
-        ticks(1.0)
-        return devices, {device.uid: source.read(device, 1.0) for device in devices}
+        ticks(5.0)
+        return devices, {device.uid: source.read(device, 5.0) for device in devices}
 
     return read_all
 

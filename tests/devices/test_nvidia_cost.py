@@ -14,7 +14,7 @@ from gpuwatch.devices.gpm import METRIC
 from gpuwatch.devices.nvidia import NvidiaDevices
 from gpuwatch.devices.nvml import VALUE_TYPES
 from gpuwatch.devices.nvml_fields import ANSWER, VALUES
-from gpuwatch.model import Process
+from gpuwatch.model import Device, Process
 from tests.fake_nvml import FakeNvml
 
 Connect = Callable[[], NvidiaDevices]
@@ -23,6 +23,8 @@ EVERY_READ = {
     "nvmlDeviceGetFieldValues",
     "nvmlDeviceGetUtilizationRates",
     "nvmlDeviceGetMemoryInfo_v2",
+    "nvmlDeviceGetTemperatureV",
+    "nvmlDeviceGetClockInfo",
     "nvmlGpmSampleGet",
 }
 ARITHMETIC = {"nvmlEventSetWait_v2", "nvmlGpmMetricsGet"}
@@ -32,7 +34,7 @@ LIST = "nvmlDeviceGetComputeRunningProcesses_v3"
 def test_a_read_asks_what_changes_and_one_question_more(
     fake: FakeNvml, connect: Connect, ticks: Callable[[float], None]
 ) -> None:
-    """Over ten seconds: four calls at each read, the processes twice, and each slow question once."""
+    """Over ten seconds: six calls at each read, processes and costly counters twice, each slow question once."""
     source = connect()
     fake.devices[0].processes((7, 100))
     (device,) = source.scan(0.0)
@@ -47,10 +49,58 @@ def test_a_read_asks_what_changes_and_one_question_more(
     in_all = sum((Counter(made) for made in each_read), Counter())
 
     assert all(set(made) >= EVERY_READ for made in each_read)
-    assert max(sum(made.values()) for made in each_read) <= len(EVERY_READ) + 4
+    assert max(sum(made.values()) for made in each_read) <= len(EVERY_READ) + 5
     assert in_all[LIST] == 4  # the list and its length, each two times
-    assert sum(in_all.values()) <= 10 * len(EVERY_READ) + 4 + 16
-    assert in_all["nvmlDeviceGetTemperatureV"] == in_all["nvmlDeviceGetMigMode"] == 1
+    assert sum(in_all.values()) <= 10 * len(EVERY_READ) + 4 + 2 + 14
+    assert in_all["nvmlDeviceGetMigMode"] == 1
+
+
+def counted(source: NvidiaDevices, device: Device, seconds: int) -> list[int]:
+    """The seconds from 1 on in which a reading has the energy counter."""
+    readings = {second: source.read(device, float(second)) for second in range(1, seconds + 1)}
+    return [second for second, reading in readings.items() if reading.energy_joules is not None]
+
+
+def test_the_energy_counter_costs_its_price_every_five_seconds(fake: FakeNvml, connect: Connect) -> None:
+    """On an H100 it takes 3 ms of processor time, more than all else; it counts on in between."""
+    source = connect()
+    (device,) = source.scan(0.0)
+    first = source.read(device, 0.0)
+
+    assert first.energy_joules is not None
+    assert set(first.throttle_seconds) == {
+        "sw_power_cap",
+        "sync_boost",
+        "sw_thermal",
+        "hw_thermal",
+        "hw_power_brake",
+    }
+    assert [5, 10, 15] == counted(source, device, 16)
+
+
+def test_the_energy_counter_of_an_old_driver_is_not_asked_for_more_often(fake: FakeNvml, connect: Connect) -> None:
+    """There it is a call of its own, which costs as much."""
+    fake.fail("nvmlDeviceGetFieldValues", 3)
+    source = connect()
+    (device,) = source.scan(0.0)
+    source.read(device, 0.0)
+
+    assert [5, 10] == counted(source, device, 11)
+
+
+def test_what_was_counted_is_asked_for_when_others_hold_the_device(fake: FakeNvml, connect: Connect) -> None:
+    """So that each is charged for what was counted while it did; memory alone is no reason."""
+    board, source = fake.devices[0], connect()
+    (device,) = source.scan(0.0)
+    source.read(device, 0.0)
+    board.processes((7, 2**29))
+    came = source.read(device, 1.0)
+    board.processes((7, 2**30))
+    grew = source.read(device, 2.0)
+    board.processes()
+    went = source.read(device, 3.0)
+
+    assert [True, False, True] == [each.energy_joules is not None for each in (came, grew, went)]
 
 
 @pytest.mark.parametrize("change", ["memory", "busy"])

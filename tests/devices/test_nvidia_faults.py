@@ -239,16 +239,16 @@ def test_an_unknown_error_makes_one_value_absent_once(fake: FakeNvml, connect: C
 
 
 def test_an_unknown_error_of_a_field_makes_it_absent_once(fake: FakeNvml, connect: Connect) -> None:
-    """Energy that was not read is absent, never 0 and never the last value."""
+    """Energy that was not read is absent, never 0 and never the last value, and asked for at the next read."""
     source = connect()
     (device,) = source.scan(0.0)
     source.read(device, 0.0)
     fake.devices[0].fail_field(83, UNKNOWN)
-    during = source.read(device, 1.0)
+    during = source.read(device, 5.0)
     fake.devices[0].fail_field(83, 0)
 
     assert during.energy_joules is None
-    assert source.read(device, 2.0).energy_joules is not None
+    assert source.read(device, 6.0).energy_joules is not None
 
 
 def test_an_unknown_error_of_the_whole_list_is_no_verdict_on_its_fields(fake: FakeNvml, connect: Connect) -> None:

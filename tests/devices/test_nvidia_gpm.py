@@ -114,8 +114,8 @@ def test_a_refusal_of_gpm_is_final_and_costs_nothing_else(
     ticks(1.0)
     source.read(device, 1.0)
     asked = [working.calls(each) for each in GPM_CALLS]
-    ticks(1.0)
-    reading = source.read(device, 2.0)
+    ticks(4.0)
+    reading = source.read(device, 5.0)
 
     assert activity(reading) == (None, None, None)
     assert reading.energy_joules is not None

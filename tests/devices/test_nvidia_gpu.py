@@ -47,12 +47,12 @@ def whole(source: NvidiaDevices) -> Device:
 
 
 def readings(source: NvidiaDevices, times: int = 1) -> list[Reading]:
-    """So many readings of the first device, 0.1 s apart."""
-    device, taken = whole(source), []
-    for _ in range(times):
+    """So many readings of the first device, 0.1 s apart, and as if 5 s apart: each asks what is asked seldom."""
+    device, taken, began = whole(source), [], time.time()
+    for number in range(times):
         if taken:
             time.sleep(0.1)
-        taken.append(source.read(device, time.time()))
+        taken.append(source.read(device, began + 5.0 * number))
     return taken
 
 
@@ -123,13 +123,15 @@ def test_the_essential_values_are_known(source: NvidiaDevices) -> None:
 
 def test_energy_grows_as_power_says(source: NvidiaDevices) -> None:
     """Over a second the counter and the power agree to a factor: units are right."""
+    began = time.monotonic()
     taken = readings(source, times=11)
+    seconds = time.monotonic() - began
     first, last = taken[0], taken[-1]
     if first.energy_joules is None or last.energy_joules is None:
         pytest.skip("this device has no energy counter")
     watts = sum(max(reading.power_watts.values()) for reading in taken) / len(taken)
 
-    assert (last.energy_joules - first.energy_joules) / (last.time - first.time) == pytest.approx(watts, rel=0.5)
+    assert (last.energy_joules - first.energy_joules) / seconds == pytest.approx(watts, rel=0.5)
 
 
 def test_support_settles(source: NvidiaDevices) -> None:
@@ -154,14 +156,14 @@ def test_counters_do_not_fall(source: NvidiaDevices) -> None:
 
 
 def test_processor_time_of_a_reading_is_small(source: NvidiaDevices) -> None:
-    """2 ms would be 16 ms for eight devices: already too much, with the driver's own share in it."""
-    device = whole(source)
-    source.read(device, time.time())
+    """Over 20 s, with the driver's share in it: 1.5 ms a second would be 12 ms for eight devices, too much."""
+    device, now = whole(source), time.time()
+    source.read(device, now)
     began = time.thread_time()
-    for _ in range(20):
-        source.read(device, time.time())
+    for second in range(1, 21):
+        source.read(device, now + second)
 
-    assert (time.thread_time() - began) / 20 < 0.002
+    assert (time.thread_time() - began) / 20 < 0.0015
 
 
 def test_a_recording_of_this_driver_names_nobody(source: NvidiaDevices) -> None:

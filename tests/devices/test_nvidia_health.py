@@ -159,7 +159,7 @@ def test_an_old_driver_has_none_of_it_and_all_the_rest(fake: FakeNvml, connect: 
     assert (said.pcie_bytes, said.nvlink_bytes, said.remapped_rows) == ({}, {}, {})
     assert (said.recovery_action, said.fabric_state) == ({}, {})
     assert said.temperature_celsius == {"gpu": 34}
-    assert fields + 20 == fake.calls("nvmlDeviceGetFieldValues")
+    assert fields + 20 + 4 == fake.calls("nvmlDeviceGetFieldValues")  # each time, and the costly ones every 5 s
     assert fake.calls("nvmlDeviceGetRemappedRows") == 1
 
 
