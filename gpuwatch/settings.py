@@ -301,9 +301,10 @@ class MeterSettings(_Table):
     )
     busy_ratio: Ratio = Field(default=0.05, description="a device reports itself busy above this utilization")
     near_idle_ratio: Ratio = Field(
-        default=0.10, description="power is near idle below this fraction of the way from idle to the power limit"
+        default=0.10,
+        description="power is near idle below this fraction of the way from held and idle to the limit",
     )
-    activity_ratio: Ratio = Field(default=0.02, description="tensor or memory activity above this is work")
+    activity_ratio: Ratio = Field(default=0.02, description="SM or tensor activity above this is no idling")
     models: dict[str, StateThresholds] = Field(
         default_factory=dict, description="thresholds for models whose name contains the table's name"
     )

@@ -293,6 +293,14 @@ def test_busy_device_of_unknown_idle_level_is_not_called_hung():
     assert classify(reading(watts=80, utilization=1.0), None, 700.0, StateRule()) == "working"
 
 
+def test_busy_device_of_unknown_idle_level_that_moves_no_data_is_called_hung():
+    """A device that was never idle since it is watched: what is little for one that draws nothing is little."""
+    hung = reading(watts=120, utilization=1.0, tensor=0.0)
+
+    assert classify(hung, None, 700.0, StateRule()) == "spinning"
+    assert classify(hung, None, 300.0, StateRule()) == "working"
+
+
 def test_rule_of_a_model_is_the_longest_name_it_contains():
     """`H100 PCIe` beats `H100` for an H100 PCIe."""
     short, long = StateRule(0.1), StateRule(0.2)

@@ -78,7 +78,7 @@ def activity_of(uid: str, second: int, present: Sequence[Holder]) -> Activity:
             traffic=min(1.0, level),
         )
     if "hang" in phases:
-        return Activity(1.0, sm=0.008, clock_hz=1980e6, watts=watts + SPIN_WATTS)
+        return Activity(1.0, sm=0.24, clock_hz=1980e6, watts=watts + SPIN_WATTS)
     if "stall" in phases:
         return Activity(0.02, sm=0.01, tensor=0.0, dram=0.02, clock_hz=1980e6, watts=watts + SPIN_WATTS)
     return Activity(clock_hz=1200e6, watts=watts)
