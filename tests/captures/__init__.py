@@ -1,4 +1,4 @@
-"""Recordings of real accelerators, one masked file each: `<vendor>-<model>[-mig]__<driver>.json`.
+"""Recordings of real accelerators, one masked file each: `<vendor>-<model>[-mig][-<load>]__<driver>.json`.
 
 Made by `gpuwatch check --capture` on a machine that has the hardware. Every file here is a test case by itself:
 `play` loads it into the fake driver, and what gpuwatch makes of that is compared with the recording, and with the
