@@ -136,18 +136,18 @@ class Postman:
     def _send(self, due: list[_Due], policy: Policy, now: float, waiting: Counter[str]) -> Outcomes:
         """Those that were not tried yet go first, so that one that hangs holds up nobody else for long."""
         outcomes: Outcomes = Counter()
+        written = self._write([each.to for each in due if each.letter is None], now)
         until = self._clock() + SENDING_SECONDS
         for each in sorted(due, key=lambda each: (each.letter.tries if each.letter else 0, each.to)):
             outcome = "later"
             if self._clock() < until:
-                outcome = self._send_one(each, policy, now)
+                outcome = self._send_one(each, each.letter or written[each.to], policy, now)
             outcomes[each.to.notifier, outcome] += len(each.news.changes)
             if outcome == "later":
                 waiting[each.to.notifier] += len(each.news.changes)
         return outcomes
 
-    def _send_one(self, due: _Due, policy: Policy, now: float) -> str:
-        letter = due.letter or self._write(due.to, now)
+    def _send_one(self, due: _Due, letter: Posted, policy: Policy, now: float) -> str:
         shown = (*due.news.changes, *due.news.besides)[: policy.letters.changes]
         more = len(due.news.changes) + len(due.news.besides) - len(shown)
         outcome = self._hand_over(Letter(letter.key, due.to.recipient, shown, now, more), due.to)
@@ -167,9 +167,12 @@ class Postman:
                 letter_store.keep_told(connection, self._cluster, due.to, news)
         return outcome
 
-    def _write(self, to: To, now: float) -> Posted:
+    def _write(self, new: list[To], now: float) -> Mapping[To, Posted]:
+        if not new:
+            return {}
         with self._store.writing() as connection:
-            return letter_store.make(connection, self._cluster, to, _key(self._cluster, to, now), now)
+            keys = {to: _key(self._cluster, to, now) for to in new}
+            return letter_store.make(connection, self._cluster, keys, now)
 
     def _hand_over(self, letter: Letter, to: To) -> str:
         try:

@@ -11,10 +11,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select
 
 from gpuwatch.ledger import alert_tables as tables
 from gpuwatch.ledger.scopes import AlertKey, key_of
+from gpuwatch.ledger.sql import Insert, numbered, run_many
 from gpuwatch.model import Alert, Concern, Scope
 from gpuwatch.notifiers.base import Change
 
@@ -77,14 +78,40 @@ def save(
         rows = [
             {"cluster": cluster, "mode": each.mode, "found": each.found, **columns(each.alert)} for each in alerts
         ]
-        connection.execute(insert(tables.alerts), rows)
-    for noted in changes:
-        row = {"cluster": cluster, "time": now, "what": noted.change.what, "mode": noted.mode}
-        row |= columns(noted.change.alert)
-        key = connection.execute(insert(tables.alert_changes).values(row)).inserted_primary_key
-        if key is not None and noted.channels:
-            waiting = [{"change_id": key[0], "notifier": name, "time": now} for name in sorted(noted.channels)]
-            connection.execute(insert(tables.outbox), waiting)
+        run_many(connection, _insert_alert, rows)
+    if changes:
+        _note(connection, cluster, changes, now)
+
+
+def _insert_alert(insert: Insert) -> Any:
+    return insert(tables.alerts).values({each.name: bindparam(each.name) for each in tables.alerts.c})
+
+
+def _insert_change(insert: Insert) -> Any:
+    return numbered(tables.alert_changes, insert)
+
+
+def _note(connection: Connection, cluster: str, changes: Sequence[Noted], now: float) -> None:
+    """All at once, as thousands may come together; their numbers rise in their order."""
+    there = tables.alert_changes.c
+    last = connection.scalar(select(func.max(there.id))) or 0
+    rows = [
+        {
+            "cluster": cluster, "time": now, "what": each.change.what, "mode": each.mode,
+            **columns(each.change.alert),
+        }
+        for each in changes
+    ]  # fmt: skip
+    run_many(connection, _insert_change, rows)
+    mine = select(there.id).where(there.id > last, there.cluster == cluster).order_by(there.id)
+    numbered = zip(connection.scalars(mine), changes, strict=True)
+    waiting = [
+        {"change_id": number, "notifier": name, "time": now}
+        for number, each in numbered
+        for name in sorted(each.channels)
+    ]
+    if waiting:
+        connection.execute(insert(tables.outbox), waiting)
 
 
 def waiting(connection: Connection, cluster: str, notifier: str) -> list[Waiting]:

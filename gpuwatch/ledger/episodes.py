@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, or_, select, update
 
 from gpuwatch.ledger import alert_tables as tables
 from gpuwatch.ledger.alert_store import Mode, concern_columns, concern_in, identity
 from gpuwatch.ledger.scopes import AlertKey, key_of
+from gpuwatch.ledger.sql import Insert, numbered, run_many
 from gpuwatch.model import Alert, Concern, Scope
 
 REOPENED_SECONDS = 6 * 3600.0
@@ -92,7 +93,7 @@ def begin(connection: Connection, cluster: str, raised: Collection[tuple[Alert, 
         reopened = {"resolved": None, "how": "", "verdict": "", "reopened": there.reopened + 1}
         connection.execute(_update_row(**reopened), again)
     if new:
-        connection.execute(insert(tables.episodes), new)
+        run_many(connection, _insert, new)
 
 
 def rise(connection: Connection, cluster: str, risen: Collection[tuple[Alert, Mode]]) -> None:
@@ -225,6 +226,10 @@ def _begun(cluster: str, alert: Alert, mode: Mode, now: float) -> dict[str, obje
 
 def _rising(alert: Alert, mode: Mode) -> dict[str, object]:
     return {"severity": alert.severity, "level": alert.level, "mode": mode, "last_text": alert.text}
+
+
+def _insert(insert: Insert) -> Any:
+    return numbered(tables.episodes, insert)
 
 
 def _which(cluster: str, key: AlertKey) -> dict[str, str]:

@@ -7,7 +7,7 @@ restarts and another leader change nothing. A letter keeps its key until it is s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -106,14 +106,21 @@ def letters_since(connection: Connection, cluster: str, time: float) -> dict[To,
     return found
 
 
-def make(connection: Connection, cluster: str, to: To, key: str, now: float) -> Posted:
-    """A new letter that is about to be sent."""
-    row = {
-        "cluster": cluster, "notifier": to.notifier, "recipient": to.recipient, "key": key, "made": now,
-        "sent": None, "refused": None, "tries": 0, "next_try": now, "changes": 0,
-    }  # fmt: skip
-    made = connection.execute(insert(tables.letters).values(row)).inserted_primary_key
-    return Posted(int(made[0]) if made is not None else 0, to, key, now, next_try=now)
+def make(connection: Connection, cluster: str, keys: Mapping[To, str], now: float) -> dict[To, Posted]:
+    """New letters that are about to be sent, by their keys, which nobody else has."""
+    rows = [
+        {
+            "cluster": cluster, "notifier": to.notifier, "recipient": to.recipient, "key": key, "made": now,
+            "sent": None, "refused": None, "tries": 0, "next_try": now, "changes": 0,
+        }
+        for to, key in keys.items()
+    ]  # fmt: skip
+    if rows:
+        connection.execute(insert(tables.letters), rows)
+    there = tables.letters.c
+    mine = select(there.key, there.id).where(there.cluster == cluster, there.made == now)
+    numbers: dict[str, int] = {row.key: row.id for row in connection.execute(mine)}
+    return {to: Posted(numbers[key], to, key, now, next_try=now) for to, key in keys.items()}
 
 
 def update_letter(connection: Connection, letter: Posted) -> None:

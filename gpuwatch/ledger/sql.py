@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, String, Text, case, func
+from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, String, Text, bindparam, case, func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -102,6 +102,11 @@ def _text(statement: Statement, dialect: str, named: bool) -> str:
     if dialect == "postgresql":
         return str(built.compile(dialect=_POSTGRESQL(paramstyle="pyformat" if named else "format")))
     return str(built.compile(dialect=sqlite.dialect(paramstyle="named" if named else "qmark")))
+
+
+def numbered(table: Any, insert: Insert) -> Any:
+    """An insert of rows by name into a table whose `id` the database gives."""
+    return insert(table).values({each.name: bindparam(each.name) for each in table.c if each.name != "id"})
 
 
 def chosen(condition: ColumnElement[bool], new: Any, there: Any) -> ColumnElement[Any]:

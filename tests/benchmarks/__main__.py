@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import (
+    alerting,
     attack,
     backtest,
     batch,
@@ -23,6 +24,7 @@ from tests.benchmarks import (
     pushing,
     soak,
     spool,
+    watching,
 )
 from tests.fake_nvml import FakeNvml
 
@@ -47,7 +49,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     if arguments.duration:
         figures |= {**node.measure(arguments.duration), **attack.measure(), **batch.measure(), **ledger.measure()}
-        figures |= {**forecasts.measure(), **backtest.measure()}
+        figures |= {**forecasts.measure(), **backtest.measure(), **alerting.measure(), **watching.measure()}
         figures |= {**influx_lines.measure(), **influx_replay.measure(), **spool.measure()}
         figures |= pushing.measure(arguments.duration)
     if arguments.soak:

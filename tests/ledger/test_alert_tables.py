@@ -157,7 +157,7 @@ def test_a_letter_is_open_until_it_is_sent_or_refused(store: Store) -> None:
     """Those that are are found whenever they were made."""
     ada = To("mail", "user:ada")
     with store.writing() as connection:
-        made = [letter_store.make(connection, "c", ada, f"key{n}", NOW + n) for n in range(3)]
+        made = [letter_store.make(connection, "c", {ada: f"key{n}"}, NOW + n)[ada] for n in range(3)]
         letter_store.update_letter(connection, replace(made[0], sent=NOW + 9.0, tries=2, changes=5))
         letter_store.update_letter(connection, replace(made[1], refused=NOW + 9.0))
         open_ones = letter_store.letters_since(connection, "c", NOW + 100.0)
