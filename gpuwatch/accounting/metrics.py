@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gpuwatch.accounting import record_metrics
+from gpuwatch.accounting import alert_metrics, record_metrics
 from gpuwatch.accounting.accountant import Report
 from gpuwatch.accounting.shown import jobs_in, labels_of, shown
 from gpuwatch.forecast.projection import HOURS
@@ -186,6 +186,11 @@ class Health:
         "1 where the rates in force are those of the file on disk.",
         default=1.0,
     )
+    alert_policy_last_reload_successful: float = metric(
+        "gpuwatch_accounting_alert_policy_last_reload_successful",
+        "1 where the alert policy in force is that of the file on disk.",
+        default=1.0,
+    )
     usage_devices: Labelled = metric(
         "gpuwatch_accounting_usage_devices", "Devices that a usage source saw for itself.", "source"
     )
@@ -232,6 +237,7 @@ def after(health: Health, report: Report) -> Health:
         jobs_partial=float(sum(each.energy.partial for each in qualities)),
         jobs_uncharged=float(report.uncharged),
         rates_last_reload_successful=float(report.rates_successful),
+        alert_policy_last_reload_successful=float(report.alert_policy_successful),
         usage_devices=_of_sources(collected.figures, "devices"),
         usage_unattributed_ratio=_of_sources(collected.figures, "unattributed_ratio"),
         scopes_dropped=float(shown(report.current)[1]),
@@ -246,7 +252,7 @@ SINKS = tuple(replace(each, labels=("sink", *each.labels)) for _, each in metric
 
 CATALOGUE: tuple[Metric, ...] = (
     HELD, ALLOCATED, ENERGY, COST, CARBON, DIFFERENCE, FORECAST, OVER, CROSSING, KILLED, DECLARED, ALERT,
-    *record_metrics.CATALOGUE,
+    *alert_metrics.CATALOGUE, *record_metrics.CATALOGUE,
     *(each.metric for each in metrics_of(Health)), *SINKS,
 )  # fmt: skip
 """Every metric that accounting exports."""
@@ -289,6 +295,10 @@ class _Exposition(Collector):
         for alert in report.alerts:
             if alert.scope in names:
                 self._add(ALERT, (alert.kind, *labels_of(alert.scope), alert.quantity, alert.severity), 1.0)
+        for described, labels, value in alert_metrics.series(
+            report.observed, report.alert_record, report.letters, names
+        ):
+            self._add(described, labels, value)
 
     def _forecast(self, forecast: Forecast) -> None:
         scope = labels_of(forecast.scope)
