@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from gpuwatch import config
 from gpuwatch.errors import ConfigurationError
@@ -137,6 +137,7 @@ class Policy(_Table):
     )
     thresholds: Thresholds = Field(default_factory=Thresholds)
     letters: LetterLimits = Field(default_factory=LetterLimits)
+    _known: dict[tuple[str, ...], Telling] = PrivateAttr(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,15 @@ NOBODY = Telling()
 
 def telling(policy: Policy, alert: Alert) -> Telling:
     """Who is told of an alert: all whom a rule of `tell` names; `NOBODY` where it is observed."""
+    asked = (alert.kind, alert.scope.kind, alert.concern.account, alert.concern.partition)
+    found = policy._known.get(asked)
+    if found is None:
+        # A site has few of these, and thousands of alerts.
+        found = policy._known[asked] = _telling(policy, alert)
+    return found
+
+
+def _telling(policy: Policy, alert: Alert) -> Telling:
     if any(rule.admits(alert) for rule in policy.observe):
         return NOBODY
     rules = [rule for rule in policy.tell if rule.admits(alert)]
