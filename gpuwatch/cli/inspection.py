@@ -23,7 +23,7 @@ from gpuwatch.agent.job_files import refusal_of_parent
 from gpuwatch.agent.tokens import secret_of
 from gpuwatch.errors import Forbidden, GpuwatchError, Unavailable
 from gpuwatch.jobs.base import JobsReading, NodeView
-from gpuwatch.model import Device, series_of
+from gpuwatch.model import Device, Reading, series_of
 from gpuwatch.settings import Settings
 
 Status = Literal["ok", "warning", "failed"]
@@ -107,13 +107,18 @@ class Sources:
 
     def probe(self, now: float) -> Iterator[Finding]:
         """Read each device, host source and job source once."""
+        readings: dict[str, Reading] = {}
         for uid, device in self.devices.items():
-            yield self._probe(f"read device {uid}", partial(self._source_of[uid].read, device, now))
+            finding, reading = self._probe(f"read device {uid}", partial(self._source_of[uid].read, device, now))
+            if isinstance(reading, Reading):
+                readings[uid] = reading
+            yield finding
         for what, source in self._of("host"):
-            yield self._probe(f"read {what}", partial(source.read, now))
-        view = NodeView(now, self.devices)
+            yield self._probe(f"read {what}", partial(source.read, now))[0]
+        # Who holds a device is told by the processes that its reading lists.
+        view = NodeView(now, self.devices, readings)
         for what, source in self._of("jobs"):
-            yield self._probe(f"read {what}", partial(source.read, view))
+            yield self._probe(f"read {what}", partial(source.read, view))[0]
 
     def sinks(self) -> list[tuple[str, Any]]:
         """The outputs, by what they are called here; they are not started."""
@@ -137,17 +142,16 @@ class Sources:
     def _within(self, call: Callable[..., Any], *arguments: Any) -> Any:
         return within(self.timeout_seconds, partial(call, *arguments))
 
-    def _probe(self, what: str, read: Callable[[], Any]) -> Finding:
+    def _probe(self, what: str, read: Callable[[], Any]) -> tuple[Finding, Any]:
         try:
             reading = self._within(read)
         except Exception as exc:  # noqa: BLE001 - a plugin may raise anything, and one bad thing stays alone
-            return Finding(what, "warning", why(exc))
+            return Finding(what, "warning", why(exc)), None
         if isinstance(reading, JobsReading):
-            return Finding(
-                what, "ok", f"{len(reading.alive)} jobs, {len(reading.unknown)} devices of unknown holder"
-            )
+            told = f"{len(reading.alive)} jobs, {len(reading.unknown)} devices of unknown holder"
+            return Finding(what, "ok", told), reading
         count = sum(1 for _ in series_of(reading))
-        return Finding(what, "ok" if count else "warning", f"{count} values")
+        return Finding(what, "ok" if count else "warning", f"{count} values"), reading
 
 
 def _counted(devices: Iterable[Device]) -> str:

@@ -54,7 +54,8 @@ class Lamps:
     def read(self, device, now):
         if device.index:
             raise ZeroDivisionError("burnt out")
-        return Reading(device.uid, now, utilization_ratio=1.0, power_watts={("average", "device"): 60.0})
+        power = {("average", "device"): 60.0}
+        return Reading(device.uid, now, utilization_ratio=1.0, power_watts=power, processes=())
 
     def close(self):
         pass
@@ -205,7 +206,7 @@ def test_probe_reads_each_device_and_keeps_failures_apart(node: dict[str, Any]) 
 
     assert found["read device lamp:0"] == Finding("read device lamp:0", "ok", "2 values")
     assert found["read device lamp:1"].detail == "ZeroDivisionError: burnt out"
-    assert found["read jobs.local"].status == "ok"
+    assert found["read jobs.local"] == Finding("read jobs.local", "ok", "0 jobs, 1 devices of unknown holder")
 
 
 def test_without_probe_nothing_is_read(node: dict[str, Any]) -> None:
