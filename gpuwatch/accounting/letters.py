@@ -26,7 +26,7 @@ LONGER = 8.0
 SHARED_A_DAY = 24
 """What several people read gets a letter an hour."""
 
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 60.0, 3600.0
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 30.0, 3600.0
 
 _ORDER = {kind: place for place, kind in enumerate(KINDS)}
 

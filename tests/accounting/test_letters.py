@@ -163,10 +163,10 @@ def test_nobody_gets_more_than_so_many_in_any_day(wishes: list[float], a_day: in
 
 
 def test_who_is_not_reached_is_tried_less_and_less_often() -> None:
-    """After a minute, two, four, and never later than after an hour."""
+    """After half a minute, one, two, and never later than after an hour."""
     waits, one = [], Posted(1, ME, "k", NOW)
     for _ in range(9):
         one = tried(one, NOW)
         waits.append(one.next_try - NOW)
 
-    assert [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0, 3600.0] == waits
+    assert [30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0] == waits
