@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -35,7 +36,7 @@ class Accounting:
         title = f"gpuwatch accounting of cluster {settings.site.cluster}"
         links = [("/metrics", "Metrics"), ("/-/ready", "Readiness"), ("/api/v1/openapi.json", "API")]
         passwords = Passwords()
-        gate = gate_of(settings, security, passwords)
+        gate = replace(gate_of(settings, security, passwords), policy=lambda: self.daemon.alert_policy)
         app = base_app(
             title,
             self.daemon.render_metrics,

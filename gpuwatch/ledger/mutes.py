@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from gpuwatch.ledger import alert_tables as tables
-from gpuwatch.model import Alert, Scope
+from gpuwatch.ledger.queries import tasks_of
+from gpuwatch.ledger.scopes import AlertKey, key_of
+from gpuwatch.model import Alert, Concern, Scope
 
 PEOPLE = ("user", "account", "partition")
 """Kinds of scopes that are whose an alert is, and not what it is about (an account may be both)."""
@@ -34,11 +37,15 @@ class Mute:
 
     def matches(self, alert: Alert) -> bool:
         """Whether the alert is one that nobody is to hear of."""
-        if self.kind not in ("", alert.kind) or self.quantity not in ("", alert.quantity):
+        return self.covers(key_of(alert), alert.concern)
+
+    def covers(self, key: AlertKey, concern: Concern) -> bool:
+        """The same of an alert by what it is, and whose."""
+        if self.kind not in ("", key.kind) or self.quantity not in ("", key.quantity):
             return False
-        if self.scope == alert.scope:
+        if self.scope == key.scope:
             return True
-        return self.scope.kind in PEOPLE and getattr(alert.concern, self.scope.kind) == self.scope.name
+        return self.scope.kind in PEOPLE and getattr(concern, self.scope.kind) == self.scope.name
 
     def holds(self, now: float) -> bool:
         """Whether it is in force."""
@@ -68,10 +75,28 @@ def lift(connection: Connection, cluster: str, number: int, who: str, now: float
 
 
 def in_force(connection: Connection, cluster: str, now: float) -> tuple[Mute, ...]:
-    """Those that hold now, oldest first."""
+    """Those that hold now, oldest first; that of an array also as those of the tasks that it has by now."""
     there = tables.mutes.c
     holds = and_(there.lifted.is_(None), or_(there.until.is_(None), there.until > now), there.cluster == cluster)
-    return tuple(map(_mute, connection.execute(select(tables.mutes).where(holds).order_by(there.id))))
+    found = map(_mute, connection.execute(select(tables.mutes).where(holds).order_by(there.id)))
+    return tuple(with_tasks(connection, found))
+
+
+def with_tasks(connection: Connection, mutes: Iterable[Mute]) -> Iterator[Mute]:
+    """Mutes, and after that of an array those of its tasks: alerts are of jobs."""
+    for mute in mutes:
+        yield mute
+        if mute.scope.kind == "array":
+            for task in tasks_of(connection, mute.scope.name):
+                yield replace(mute, scope=Scope("job", task))
+
+
+def numbered(connection: Connection, cluster: str, number: int) -> Mute | None:
+    """The one of a number."""
+    there = tables.mutes.c
+    query = select(tables.mutes).where(there.id == number, there.cluster == cluster)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _mute(row)
 
 
 def all_of(connection: Connection, cluster: str, limit: int = 1000) -> tuple[Mute, ...]:

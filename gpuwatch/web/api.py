@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gpuwatch.accounting.alert_policy import Policy
 from gpuwatch.errors import Forbidden, GpuwatchError, Rejected
 from gpuwatch.ledger.coordinators import coordinated
 from gpuwatch.ledger.deadline import limited
@@ -66,12 +67,16 @@ _MISSING = "there is none of that name, or it is not yours to read"
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Who comes in, and with which rights; `groups` are the site's, with the accounts of each."""
+    """Who comes in, and with which rights; `groups` are the site's, with the accounts of each.
+
+    `policy` says which alerts are told now.
+    """
 
     identity: Identity
     names: Names
     access: Access
     groups: Groups = EMPTY
+    policy: Callable[[], Policy] = Policy
 
 
 def api_routes(
@@ -97,6 +102,7 @@ def api_routes(
         changing = _Changing(action, store, gate, clock, threads, paced)
         answers.setdefault(action.route, {})["POST"] = _guarded(changing.answer, gate)
     routes = [_route(path, by_method) for path, by_method in answers.items()]
+    routes += [Route(path, _not_asked) for path, by_method in answers.items() if "GET" not in by_method]
     return [Route(PATH, describe), *routes, Route(f"{TREE}{{rest:text}}", _nothing)]
 
 
@@ -107,6 +113,11 @@ def _route(path: str, by_method: Mapping[str, Answer]) -> Route:
         return await by_method["GET" if request.method == "HEAD" else request.method](request)
 
     return Route(path, answer, methods=[*by_method])
+
+
+async def _not_asked(_request: Request) -> Response:
+    """Of what may be changed and not read, before the route for whatever is not there."""
+    return error(405, "only POST is possible here", {"allow": "POST"})
 
 
 async def _nothing(_request: Request) -> Response:
@@ -147,7 +158,7 @@ class _Endpoint:
                     viewer, coordinated(connection, viewer.cluster, named.name, viewer.accounts)
                 )
             return self.operation.answer(
-                Question(viewer, connection, values, self.clock(), name, self.gate.groups)
+                Question(viewer, connection, values, self.clock(), name, self.gate.groups, self.gate.policy())
             )
 
 

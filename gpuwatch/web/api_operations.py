@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gpuwatch.ledger.budgets import RESOURCES
 from gpuwatch.ledger.periods import BY
-from gpuwatch.web import answers, declarations, examples, schemas
+from gpuwatch.notifiers.kinds import KINDS
+from gpuwatch.web import alert_examples, alert_schemas, alerts, answers, declarations, examples, schemas
 from gpuwatch.web.operations import Action, Operation
 from gpuwatch.web.parameters import Parameter, choice, hours, moment, scope, whole, word, zone
 
@@ -103,6 +104,27 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
     ),
     Operation(
+        "/alerts", "Alerts that are active, the gravest first", alerts.alerts, alert_schemas.ALERTS,
+        alert_examples.ALERTS,
+        (
+            choice("kind", "only of this kind", tuple(KINDS)),
+            choice("mode", "only those that are told so", ("told", "observed", "muted")),
+            *_JOBS[:2],
+            moment("since", "also those that ended at this time or later, behind those that are active"),
+            _CURSOR,
+            _LIMIT,
+        ),
+    ),
+    Operation(
+        "/alerts/{name}", "Everything about the alerts of a scope, and why each is told or not", alerts.one,
+        alert_schemas.WHY, alert_examples.WHY,
+        named="the scope: job:ID, campaign:NAME, account:NAME, array:ID, or the id or name of a job alone",
+    ),
+    Operation(
+        "/mutes", "Mutes of alerts, the latest first", alerts.all_mutes, alert_schemas.MUTES, alert_examples.MUTES,
+        (choice("which", "those that are in force, or all that ever were", ("in-force", "all"), "in-force"),),
+    ),
+    Operation(
         "/rates", "Prices, PUE and grid intensities that figures name", answers.rates, schemas.RATES,
         examples.RATES,
     ),
@@ -117,6 +139,19 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "/declarations", "Declare what a job, a campaign, an account or an array will need", declarations.declare,
         schemas.DECLARATIONS, examples.DECLARATIONS, schemas.DECLARE, examples.DECLARE,
+    ),
+    Action(
+        "/mutes", "Keep others from hearing of alerts, for a reason", alerts.mute, alert_schemas.MUTED,
+        alert_examples.MUTED, alert_schemas.MUTE_BODY, alert_examples.MUTE_BODY,
+    ),
+    Action(
+        "/unmutes", "Take a mute back", alerts.unmute, alert_schemas.MUTE, alert_examples.MUTE,
+        alert_schemas.UNMUTE_BODY, alert_examples.UNMUTE_BODY,
+    ),
+    Action(
+        "/acknowledgements", "Say that active alerts are known of", alerts.acknowledge,
+        alert_schemas.ACKNOWLEDGED, alert_examples.ACKNOWLEDGED, alert_schemas.ACKNOWLEDGE_BODY,
+        alert_examples.ACKNOWLEDGE_BODY,
     ),
 )  # fmt: skip
 """What may be changed."""

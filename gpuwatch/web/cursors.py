@@ -35,6 +35,14 @@ def name_after(word: str) -> str:
     raise _refused()
 
 
+def numbers(word: str, count: int) -> tuple[int, ...]:
+    """A place that is told by so many whole numbers; `Rejected` for a word that no list gave."""
+    parts = [each for each in _parts(word) if type(each) is int and abs(each) < _LATEST]
+    if len(parts) == count == len(_parts(word)):
+        return tuple(parts)
+    raise _refused()
+
+
 def _parts(word: str) -> list[object]:
     try:
         if len(word) > _LENGTH:

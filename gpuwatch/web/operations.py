@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from gpuwatch.accounting.alert_policy import Policy
 from gpuwatch.ledger.groups import Groups
 from gpuwatch.ledger.store import Store
 from gpuwatch.model import EMPTY
@@ -16,13 +17,14 @@ from gpuwatch.web.parameters import Parameter
 from gpuwatch.web.roles import Viewer
 
 BASE = "/api/v1"
+NOTHING_TOLD = Policy()
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """Who asks for what: `values` by the names of parameters, `name` where the path has one.
 
-    `groups` are the site's, with the accounts of each.
+    `groups` are the site's, with the accounts of each; `policy` says which alerts it is told of.
     """
 
     viewer: Viewer
@@ -31,6 +33,7 @@ class Question:
     now: float
     name: str = ""
     groups: Groups = EMPTY
+    policy: Policy = NOTHING_TOLD
 
 
 @dataclass(frozen=True, slots=True)

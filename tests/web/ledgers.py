@@ -14,12 +14,14 @@ from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.rate_file import load_rates
 from gpuwatch.ledger.record_store import post_grants, post_records
 from gpuwatch.ledger.store import Store
+from gpuwatch.model import Concern
 from gpuwatch.schedulers.base import Grant, Live
 from gpuwatch.web.api import Gate, api_routes
 from gpuwatch.web.exposition import base_app
 from gpuwatch.web.identity import Caller, Identity
 from gpuwatch.web.names import FixedNames
 from gpuwatch.web.roles import Access, Person
+from tests.ledger.alerted import alert, raised
 from tests.ledger.batch import HOUR, T0, record
 from tests.ledger.deliveries import delivery, row, run_started
 
@@ -30,6 +32,11 @@ ACCESS = Access(
 )
 OWNERS = {"7": "ada", "8": "bob", "9": "bob", "run-1": "ada", "user:bob": "bob", "66": "ada of another cluster"}
 """The jobs of the ledger, and whose they are."""
+ALERTS = (
+    ("job:7", "ada", "ml"), ("job:8", "bob", "vision"), ("job:9", "bob", "nlp"), ("campaign:llama", "", ""),
+    ("account:ml", "", "ml"),
+)  # fmt: skip
+"""The alerts that are active, and whose they are: the campaign is of ada's and bob's jobs."""
 
 
 class Said:
@@ -70,6 +77,9 @@ def fill(store: Store) -> None:
         post_grants(connection, grants)
         told = delivery(rows, [], [run_started(uid=1000, time=T0 + 39.0)], now=NOW)
         writing.post_all(connection, [writing.Posted(read(told), told.origin)])
+    raised(
+        store, [(alert(each, "exceeded", Concern(user, account)), "told") for each, user, account in ALERTS], NOW
+    )
     for cluster in ("default", "other"):
         catch_up(store, cluster, Tariffs(load_rates(None, UTC), UTC), NOW)
 

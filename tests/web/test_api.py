@@ -180,6 +180,7 @@ def test_answers_and_examples_are_as_their_schemas_say(ledger: Store, operation:
         "/forecasts/{name}": "7",
         "/campaigns/{name}": "llama",
         "/budgets/{name}": "ml",
+        "/alerts/{name}": "job:7",
     }.get(operation.path, "")
     given = {"since": "0", "scope": "job:7"}
     params = {each.name: given[each.name] for each in operation.parameters if each.name in given}
