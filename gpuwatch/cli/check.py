@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from gpuwatch import __version__, config, hygiene, plugins
-from gpuwatch.cli import capture as capturing
 from gpuwatch.cli import (
+    alert_inspection,
     inspection,
     notifier_inspection,
     rights,
@@ -25,6 +25,7 @@ from gpuwatch.cli import (
     usage_inspection,
     web_inspection,
 )
+from gpuwatch.cli import capture as capturing
 from gpuwatch.cli.inspection import Finding
 from gpuwatch.cli.options import ConfigOption
 from gpuwatch.cli.rights import Right
@@ -32,6 +33,9 @@ from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Settings
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
+_OF_ACCOUNTING = frozenset({"alerts"})
+"""What keeps accounting from starting, and no agent."""
+
 # A sink may have several servers, each with a limit of its own.
 _PATIENCE = 4.0
 _COLOURS = {"ok": "32", "yes": "32", "warning": "33", "no": "33", "unknown": "33", "failed": "31"}
@@ -129,6 +133,7 @@ def findings_of(settings: Settings, sources: inspection.Sources, probe: bool, no
     findings.extend(scheduler_inspection.schedulers(settings, probe, sources.timeout_seconds, now))
     findings.extend(usage_inspection.usage(settings, probe, sources.timeout_seconds, now))
     findings.extend(notifier_inspection.notifiers(settings, probe, sources.timeout_seconds, now))
+    findings.extend(alert_inspection.alerts(settings))
     findings.extend(_rates(settings))
     findings.append(inspection.wall_clock(settings, now))
     return findings
@@ -195,10 +200,11 @@ def page(
 
 
 def _verdict(findings: Sequence[Finding]) -> str:
-    failed = [finding.what for finding in findings if finding.exit_code]
-    if failed:
-        return f"The agent cannot run here: {', '.join(failed)}."
-    return "The agent can run here."
+    failed = list(dict.fromkeys(finding.what for finding in findings if finding.exit_code))
+    of_agent = [what for what in failed if what not in _OF_ACCOUNTING]
+    if of_agent:
+        return f"The agent cannot run here: {', '.join(of_agent)}."
+    return "The agent can run here." + (f" Accounting cannot: {', '.join(failed)}." if failed else "")
 
 
 def _aligned(rows: Sequence[tuple[str, ...]], columns: int | None) -> list[str]:
