@@ -89,7 +89,8 @@ def _muted(each: Document) -> Iterator[str]:
     mute = each["muted_by"]
     if mute is not None:
         what = f" ({mute['kind']})" if mute["kind"] else ""
-        yield f"{mute['scope']}{what} by {mute['who']}, until {until_text(mute)}: {mute['reason']}"
+        until = f"until {until_text(mute)}" if mute["until"] is not None else "forever"
+        yield f"{mute['scope']}{what} by {mute['who']}, {until}: {mute['reason']}"
         yield f"`gpuwatch alerts unmute {mute['number']}` takes it back"
 
 

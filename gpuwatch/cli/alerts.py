@@ -95,11 +95,10 @@ def alerts(
 
 def _nothing_before(context: typer.Context) -> None:
     """What stands before a command of the group would be ignored."""
-    for name in context.params:
-        if context.get_parameter_source(name).name == "COMMANDLINE":  # type: ignore[union-attr]
-            raise typer.BadParameter(
-                f"write it behind `{context.invoked_subcommand}`", param_hint=f"--{name.strip('_')}"
-            )
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"write it behind `{context.invoked_subcommand}`", param_hint=option.opts[0])
 
 
 @group.command("list")

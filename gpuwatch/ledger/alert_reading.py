@@ -67,7 +67,7 @@ def _waiting(connection: Connection, cluster: str, scope: Scope) -> dict[AlertKe
 def scopes_called(connection: Connection, cluster: str, scope: Scope, now: float) -> list[Scope]:
     """What a scope may mean, as alerts call it: a job is named by its id, what is displayed, or its name."""
     if scope.kind == "array":
-        return [scope, *(Scope("job", task) for task in queries.tasks_of(connection, scope.name))]
+        return [scope, *(Scope("job", task) for task in queries.tasks_of(connection, scope.name, cluster))]
     if scope.kind != "job":
         return [scope]
     here = [job for job in queries.jobs_named(connection, scope.name, now) if job.cluster == cluster]

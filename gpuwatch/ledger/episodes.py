@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, or
 
 from gpuwatch.ledger import alert_tables as tables
 from gpuwatch.ledger.alert_store import Mode, concern_columns, concern_in, identity
+from gpuwatch.ledger.audience import EVERYTHING, Audience
 from gpuwatch.ledger.scopes import AlertKey, key_of
 from gpuwatch.ledger.sql import Insert, numbered, run_many
 from gpuwatch.model import Alert, Concern, Scope
@@ -152,12 +153,20 @@ def ended_since(connection: Connection, cluster: str, time: float, kinds: Iterab
     return _where(connection, and_(there.resolved >= time, there.cluster == cluster, there.kind.in_([*kinds])))
 
 
-def lately(connection: Connection, cluster: str, time: float) -> list[Episode]:
-    """The episodes that are not over, or ended since `time`, oldest first."""
+def lately(connection: Connection, cluster: str, time: float, reader: Audience = EVERYTHING) -> list[Episode]:
+    """The episodes that are not over, or ended since `time`, oldest first; no others than may be a reader's."""
     there = tables.episodes.c
-    return _where(
-        connection, and_(or_(there.resolved >= time, there.resolved.is_(None)), there.cluster == cluster)
-    )
+    own = [] if reader.everything else [_may_be(reader)]
+    lately = or_(there.resolved >= time, there.resolved.is_(None))
+    return _where(connection, and_(lately, there.cluster == cluster, *own))
+
+
+def _may_be(reader: Audience) -> ColumnElement[bool]:
+    """Leaves out most of what is not a reader's; who asks looks at each of the rest."""
+    there = tables.episodes.c
+    accounts = sorted(reader.accounts)
+    of_account = and_(there.scope_kind == "account", there.scope.in_(accounts))
+    return or_(there.user == reader.user, there.account.in_(accounts), of_account)
 
 
 def raised_since(connection: Connection, cluster: str, time: float) -> list[Episode]:

@@ -79,15 +79,15 @@ def in_force(connection: Connection, cluster: str, now: float) -> tuple[Mute, ..
     there = tables.mutes.c
     holds = and_(there.lifted.is_(None), or_(there.until.is_(None), there.until > now), there.cluster == cluster)
     found = map(_mute, connection.execute(select(tables.mutes).where(holds).order_by(there.id)))
-    return tuple(with_tasks(connection, found))
+    return tuple(with_tasks(connection, cluster, found))
 
 
-def with_tasks(connection: Connection, mutes: Iterable[Mute]) -> Iterator[Mute]:
-    """Mutes, and after that of an array those of its tasks: alerts are of jobs."""
+def with_tasks(connection: Connection, cluster: str, mutes: Iterable[Mute]) -> Iterator[Mute]:
+    """Mutes of a cluster, and after that of an array those of its tasks: alerts are of jobs."""
     for mute in mutes:
         yield mute
         if mute.scope.kind == "array":
-            for task in tasks_of(connection, mute.scope.name):
+            for task in tasks_of(connection, mute.scope.name, cluster):
                 yield replace(mute, scope=Scope("job", task))
 
 

@@ -88,10 +88,12 @@ def jobs_named(connection: Connection, name: str, now: float) -> tuple[Job, ...]
     return tuple(sorted(jobs_of(connection, named, now), key=_latest_first))
 
 
-def tasks_of(connection: Connection, array: str) -> list[str]:
-    """The job ids of an array's tasks, as `12_3` displays the third of array 12."""
+def tasks_of(connection: Connection, array: str, cluster: str | None = None) -> list[str]:
+    """The job ids of an array's tasks, as `12_3` displays the third of array 12; of one cluster or of all."""
     said = tables.records.c
     tasks = select(distinct(said.job_id)).where(said.display.startswith(f"{array}_", autoescape=True))
+    if cluster is not None:
+        tasks = tasks.where(said.cluster == cluster)
     return sorted(connection.scalars(tasks))
 
 

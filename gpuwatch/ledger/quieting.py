@@ -7,7 +7,6 @@ scope must be one's own. A refusal names who may, and tells nobody of what he ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -158,7 +157,7 @@ def mute(connection: Connection, who: Declarer, wanted: Mute, now: float) -> Qui
     """Keep a mute of a scope that is `meant`, in the caller's transaction."""
     kept = replace(checked(wanted), made=now, who=_called(who))
     kept = replace(kept, id=mutes.keep(connection, who.own.cluster, kept))
-    its = _open(connection, who, mutes.with_tasks(connection, [kept]))
+    its = _open(connection, who, kept)
     episodes.act(connection, [each.id for each in its], "muted")
     return Quieted(kept.scope, its, kept)
 
@@ -166,7 +165,7 @@ def mute(connection: Connection, who: Declarer, wanted: Mute, now: float) -> Qui
 def acknowledge(connection: Connection, who: Declarer, scope: Scope, kind: str, now: float) -> Quieted:
     """Say that the active alerts of a scope that is `meant` are known of, in the caller's transaction."""
     wanted = Mute(scope, now, None, "", "", kind)
-    its = _open(connection, who, mutes.with_tasks(connection, [wanted]))
+    its = _open(connection, who, wanted)
     acted: Acted = "acknowledged"
     episodes.act(connection, [each.id for each in its], acted, _called(who), now)
     return Quieted(scope, its)
@@ -216,8 +215,8 @@ def _may(connection: Connection, who: Declarer, scope: Scope, now: float) -> boo
         return False
 
 
-def _open(connection: Connection, who: Declarer, those: Iterable[Mute]) -> tuple[Episode, ...]:
-    wanted = list(those)
+def _open(connection: Connection, who: Declarer, mute: Mute) -> tuple[Episode, ...]:
+    wanted = list(mutes.with_tasks(connection, who.own.cluster, [mute]))
     return tuple(
         each
         for each in episodes.opened(connection, who.own.cluster).values()

@@ -58,7 +58,7 @@ def listed(
     if since is None:
         there = list(episodes.opened(connection, cluster).values())
     else:
-        there = episodes.lately(connection, cluster, since)
+        there = episodes.lately(connection, cluster, since, who.readable)
     found = (each for each in there if quieting.may_read(who, each) and _is_wanted(each, wanted))
     return sorted(found, key=_place)
 

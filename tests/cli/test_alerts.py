@@ -213,6 +213,17 @@ def test_acknowledged(place: Place, by_api: bool) -> None:
     assert ("acknowledged", True) == (seen.acted, bool(seen.acked_by))
 
 
+def test_what_is_muted_says_so_from_the_next_pass_on(place: Place) -> None:
+    """By whom, until when, why, and how to take it back."""
+    invoke("mute", "user:ada", "--reason", "on leave", "--for", "forever", "--config", place.config)
+
+    output = invoke("why", "77", "--config", place.config).output
+
+    assert "user:ada by " in output and "until forever" not in output and "on leave" in output
+    assert "`gpuwatch alerts unmute 1` takes it back" in output
+    assert "else it would be told: rule 1 of `tell` has it" in output
+
+
 def test_others_are_not_muted_by_api(place: Place) -> None:
     """Ada may not for bob's job; who may is said."""
     refused = invoke("mute", "79", "--reason", "x", "--api", place.socket).exception
@@ -277,6 +288,13 @@ def test_would_have_counts_letters_and_what_was_right(place: Place, tmp_path: Pa
     )
     assert [("operators", 1)] == [(each["recipient"], each["letters"]) for each in found["people"]]
     assert (["hung"], None) == (found["promote"], found["letters_per_person_and_week"])
+
+
+def test_would_have_is_for_who_may_read_the_ledger(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is about everybody: the API does not answer it."""
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "ledger.db")
+
+    assert isinstance(invoke("--would-have", "30d", "--config", place.config).exception, Forbidden)
 
 
 def test_would_have_of_nothing(tmp_path: Path) -> None:

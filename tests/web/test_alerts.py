@@ -217,6 +217,16 @@ def test_a_mute_of_an_array_is_one_of_its_tasks(store: Store) -> None:
     }
 
 
+def test_a_mute_of_an_array_is_none_of_another_clusters(store: Store) -> None:
+    """The same numbers are other jobs there."""
+    with store.writing() as connection:
+        post_records(connection, [record("8", display="30_9", whole="8", cluster="other", started=float(T0))])
+
+    assert [] == scopes(mute(store, "array:30", "ada"))
+    with store.reading() as connection:
+        assert not any(each.matches(alert("job:8")) for each in mutes.in_force(connection, "default", NOW))
+
+
 def test_an_alert_is_acknowledged_by_name(store: Store) -> None:
     """Others see who knows of it; it is told as before."""
     answer = post(store, "/acknowledgements", "ada", scope="7", kind="exceeded")
