@@ -128,6 +128,12 @@ class Node:
             time.sleep(0.05)
         return metrics
 
+    def just_counted(self, uuid: str) -> Metrics:
+        """The metrics once the agent has read the energy counter of a device again, which it does every 5 s."""
+        name = "gpuwatch_device_energy_joules_total"
+        before = self.metrics().sum(name, uuid)
+        return self.wait_for(lambda metrics: metrics.sum(name, uuid) != before)
+
     def thread_count(self) -> int:
         return len(os.listdir(f"/proc/{self.process.pid}/task"))
 

@@ -121,9 +121,9 @@ def test_fault_25_device_without_an_energy_counter_is_integrated_and_labelled(no
     """Seven say `counter`, the one that cannot says `integrated`, and both are right."""
     able, unable = node.fake.devices[6], node.fake.devices[7]
     methods = [f'{of(able)},method="counter"', f'{of(unable)},method="integrated"']
-    began, before = time.monotonic(), [node.metrics().sum(JOULES, each) for each in methods]
-    time.sleep(2.0)
-    metrics = node.metrics()
+    metrics = node.just_counted(able.uuid)
+    began, before = time.monotonic(), [metrics.sum(JOULES, each) for each in methods]
+    metrics = node.just_counted(able.uuid)
     passed = time.monotonic() - began
 
     assert list(metrics.of(JOULES, of(unable))) == [methods[1]]

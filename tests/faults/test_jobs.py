@@ -204,9 +204,8 @@ def test_fault_32_two_jobs_on_one_gpu_get_half_each(node: Node) -> None:
         )
         shares = {labels: value for labels, value in metrics.of(SHARE, uuid).items() if labels not in known}
         jobs = [re.search(r'job_id="([^"]+)"', labels)[1] for labels in shares]
-        began = node.metrics()
-        time.sleep(2.0)
-        ended = node.metrics()
+        began = node.just_counted(uuid)
+        ended = node.just_counted(uuid)
 
     assert sorted(shares.values()) == [0.5, 0.5]
     grown = [

@@ -28,7 +28,7 @@ class Watched:
         self._before = self._look()
 
     def _look(self) -> tuple[float, float, float, float]:
-        metrics = self._node.metrics()
+        metrics = self._node.just_counted(self._uuid)
         held, joules = (metrics.sum(name, self._uuid) for name in (HELD, JOULES))
         return time.monotonic(), self._node.fake.devices[0].energy_joules, held, joules
 
