@@ -14,14 +14,17 @@ _OF_ACCOUNTS = frozenset({"pace", "rate"})
 _PEOPLE = {"owner": "owners", "account": "those who look after accounts", "operators": "operators"}
 
 
-def why(policy: Policy, alert: Alert, mode: Mode, muting: Mute | None = None) -> str:
-    """Why an alert is told, or to nobody, in a sentence; `muting` is the mute that keeps it from being told."""
+def why(policy: Policy, alert: Alert, mode: Mode, muting: Mute | None = None, to_staff: bool = True) -> str:
+    """Why an alert is told, or to nobody, in a sentence; `muting` is the mute that keeps it from being told.
+
+    Only staff is told of which accounts and partitions rules are: others would learn their names.
+    """
     told = telling(policy, alert)
     number = next((n for n, rule in enumerate(policy.tell, 1) if rule.admits(alert)), 0)
     if not told:
         still = "" if mode == "observed" else f"; it is {mode} until the next pass"
-        return _observed(policy, alert, number) + still
-    rule = f"{_place('tell', number)} has it{_of(policy.tell[number - 1])}"
+        return _observed(policy, alert, number, to_staff) + still
+    rule = f"{_place('tell', number)} has it{_of(policy.tell[number - 1], to_staff)}"
     if muting is not None:
         return f"muted{_mute(muting)}; else it would be told: {rule}"
     people = f" to {_and(_names(told.to))}" if told.to else ""
@@ -30,16 +33,18 @@ def why(policy: Policy, alert: Alert, mode: Mode, muting: Mute | None = None) ->
     return f"told{people}{by}: {rule}{later}"
 
 
-def _observed(policy: Policy, alert: Alert, number: int) -> str:
+def _observed(policy: Policy, alert: Alert, number: int, to_staff: bool) -> str:
     for place, rule in enumerate(policy.observe, 1):
         if rule.admits(alert):
             else_told = f", before {_place('tell', number)}" if number else ""
-            return f"observed: {_place('observe', place)} has it{_of(rule)}{else_told}"
+            return f"observed: {_place('observe', place)} has it{_of(rule, to_staff)}{else_told}"
     whose = _and([f"{name} {value}" for name, value in _whose(alert) if value])
     nothing = f"observed: no rule of the policy tells `{alert.kind}`" + (f" of {whose}" if whose else "")
     near = next((n for n, rule in enumerate(policy.tell, 1) if {alert.kind, "*"} & {*rule.kinds}), 0)
-    if near:
+    if near and to_staff:
         return f"{nothing}; {_place('tell', near)} tells it{_of(policy.tell[near - 1])}"
+    if not to_staff:
+        return nothing
     return f'{nothing}; alerts.tell = ["{alert.kind}"] or a rule of the policy file would'
 
 
@@ -55,8 +60,10 @@ def _place(table: str, number: int) -> str:
     return f"rule {number} of `{table}`"
 
 
-def _of(rule: Rule) -> str:
+def _of(rule: Rule, to_staff: bool = True) -> str:
     """What narrows a rule down, in words; empty where nothing does."""
+    if not to_staff:
+        return ""
     parts = [
         f"{noun} {_or(patterns)}"
         for noun, patterns in (("account", rule.accounts), ("partition", rule.partitions))

@@ -198,9 +198,7 @@ def _explained(scope: str, ledger: str | None, config_file: Path | None, api: st
     settings = config.load(config_file)
     policy = load_policy(settings.alerts.policy_file, settings.alerts.tell)
     with opened(ledger, config_file) as connection:
-        found = why_document(
-            connection, settings.site.cluster, scope_of(scope), lambda _: True, policy, time.time()
-        )
+        found = why_document(connection, reader(config_file), scope_of(scope), policy, time.time())
     if found is None:
         raise Unavailable(
             f"{scope}: has no alert, and had none; `gpuwatch alerts --all` lists those that there are"

@@ -93,10 +93,7 @@ def _place(episode: Episode) -> tuple[int, ...]:
 def one(question: Question) -> Document | None:
     """Everything about the alerts of a scope, as far as the viewer may know of them."""
     who, scope = declarer_of(question.viewer), quieting.scope_of(question.name)
-    return why_document(
-        question.connection, who.own.cluster, scope, lambda each: quieting.may_read(who, each), question.policy,
-        question.now,
-    )  # fmt: skip
+    return why_document(question.connection, who, scope, question.policy, question.now)
 
 
 def all_mutes(question: Question) -> Document:

@@ -42,6 +42,14 @@ def test_what_is_observed_says_what_would_tell_it() -> None:
     )
 
 
+def test_which_accounts_rules_are_of_is_for_staff() -> None:
+    """Whoever asks about his own job learns no other's account."""
+    bobs = alert(kind="idle", concern=BOB)
+
+    assert why(POLICY, bobs, "observed", to_staff=False).endswith("`idle` of account vision and partition gpu")
+    assert why(POLICY, alert(kind="idle"), "told", to_staff=False).endswith("rule 2 of `tell` has it")
+
+
 def test_what_is_muted_says_by_whom_and_why() -> None:
     """And what would tell it else."""
     mute = Mute(Scope("job", "7"), 0.0, None, "grace", "known", id=3)
