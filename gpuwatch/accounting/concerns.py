@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pwd
+from collections import defaultdict
+from collections.abc import Sequence
 from functools import lru_cache
 
 from gpuwatch.ledger.audience import owner_of
@@ -11,18 +13,25 @@ from gpuwatch.model import Concern
 
 
 def concern_of(scope: Job | Campaign) -> Concern:
-    """Of a campaign what is the same for all its jobs: one of several people is nobody's alone.
+    """Of a campaign whoever and whatever has more than half of it: who joins one takes nothing from its owner.
 
     A job that no batch system knows is that of the user id its node saw, by the name that has on this machine.
     """
     if isinstance(scope, Job):
         return _of_job(scope)
-    those = [_of_job(job) for job in scope.jobs]
-    alike = {
-        field: found.pop() if len(found := {getattr(each, field) for each in those}) == 1 else ""
-        for field in ("user", "account", "partition")
-    }
-    return Concern(**alike, name=scope.scope.name)
+    those = [(_of_job(job), job.device_seconds) for job in scope.jobs]
+    most = {field: _most(those, field) for field in ("user", "account", "partition")}
+    return Concern(**most, name=scope.scope.name)
+
+
+def _most(those: Sequence[tuple[Concern, float]], field: str) -> str:
+    """The value that has more than half of the device-seconds; of jobs that have none yet, of the jobs."""
+    whole = sum(seconds for _, seconds in those)
+    weights: dict[str, float] = defaultdict(float)
+    for concern, seconds in those:
+        weights[getattr(concern, field)] += seconds if whole > 0 else 1.0
+    value, weight = max(weights.items(), key=lambda each: each[1])
+    return value if weight > 0.5 * (whole if whole > 0 else len(those)) else ""
 
 
 def _of_job(job: Job) -> Concern:

@@ -64,10 +64,25 @@ price,,,2020-01-01,,2.50,EUR,,,
 """A price that is made up, so that something costs something; PUE and grid intensity are the defaults."""
 
 
+DEMO_POLICY = """\
+[[tell]]
+kinds = ["*"]
+[thresholds]
+idle_seconds = 60.0
+hung_seconds = 60.0
+no_start_seconds = 60.0
+stalled_seconds = 60.0
+window_seconds = 60.0
+"""
+"""Everything is told, and a minute is a long time."""
+
+
 def _demo(directory: Path) -> dict[str, Any]:
     """Minutes instead of days: a pass every five seconds, and alerts from a hundredth of a device-hour."""
     rates = directory / "rates.csv"
     rates.write_text(DEMO_RATES)
+    policy = directory / "alerts.toml"
+    policy.write_text(DEMO_POLICY)
     return {
         "accounting.rates_file": str(rates),
         "site.cluster": "demo",
@@ -76,7 +91,7 @@ def _demo(directory: Path) -> dict[str, Any]:
         "accounting.listen": f"127.0.0.1:{_free(9839)}",
         "accounting.interval_seconds": 5.0,
         "alerts.floor_device_hours": 0.01,
-        "alerts.tell": ["*"],
+        "alerts.policy_file": str(policy),
         "devices.demo.driver_directory": str(directory / "driver"),
     }
 
@@ -175,7 +190,7 @@ def _run(settings: Settings, node: Node, accounting: Accounting, demo: Path | No
 def _print_addresses(settings: Settings, node: Node, accounting: Accounting, demo: bool) -> None:
     print(f"agent       {node.url}/")
     print(f"accounting  {accounting.url}/")
-    for command in ("jobs", "waste", "idle --since 1m"):
+    for command in ("jobs", "alerts", "waste", "idle --since 1m"):
         print(f"{command.partition(' ')[0]:11} gpuwatch {command} --ledger {settings.accounting.ledger}")
     print(f"API         {settings.accounting.socket}")
     if demo:

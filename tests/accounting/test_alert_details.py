@@ -18,7 +18,8 @@ DECLARED = Estimate(
 )  # fmt: skip
 FORECAST = Forecast(
     JOB, "device-hours", 6 * HOUR, {0.1: 11 * HOUR, 0.5: 15 * HOUR, 0.9: 20 * HOUR}, DECLARED,
-    "its burn-up at 40 %", 0.0, 0.93, T0 + 8 * HOUR, against="declared", reference=10 * HOUR, record="80 % of 230 held",
+    "its burn-up at 40 %", 0.0, 0.93, T0 + 8 * HOUR, against="declared", reference=10 * HOUR,
+    record="80 % of 230 held",
 )  # fmt: skip
 ALERT = Alert("projected", JOB, "device-hours", "warning", 0.0, 15 * HOUR, 10 * HOUR, "text")
 RECORD = Record({"projected": Tally(40, 40, 2, 29, 5, 12)})
