@@ -19,27 +19,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gpuwatch.accounting.alert_policy import Policy
 from gpuwatch.errors import Forbidden, GpuwatchError, Rejected
 from gpuwatch.ledger.coordinators import coordinated
 from gpuwatch.ledger.deadline import limited
-from gpuwatch.ledger.groups import Groups
 from gpuwatch.ledger.store import Store
-from gpuwatch.model import EMPTY
 from gpuwatch.web import operations as ops
 from gpuwatch.web.api_operations import ACTIONS, OPERATIONS
+from gpuwatch.web.desk import READ_SECONDS, READERS, Desk, Gate, known
 from gpuwatch.web.exposition import GZIP_LEVEL, accepts_gzip
-from gpuwatch.web.identity import Identity, caller_of
-from gpuwatch.web.names import Names
+from gpuwatch.web.identity import caller_of
 from gpuwatch.web.openapi import PATH, openapi
-from gpuwatch.web.operations import Action, Operation, Question
+from gpuwatch.web.operations import Action, Operation
 from gpuwatch.web.pace import Pace
 from gpuwatch.web.parameters import name_of, values_of
-from gpuwatch.web.roles import Access, Person, Viewer, viewer_of
+from gpuwatch.web.roles import Person, viewer_of
 from gpuwatch.web.threads import Busy, Patient
 
-READERS = 4
-READ_SECONDS = 20.0
 MAX_BODY_BYTES = 65_536
 TREE = "/api/v1/"
 """Where all paths of the API begin."""
@@ -61,22 +56,10 @@ class _Text(Convertor[str]):
 
 register_url_convertor("text", _Text())
 
+__all__ = ["Gate", "api_routes"]
+
 Answer = Callable[[Request], Awaitable[Response]]
 _MISSING = "there is none of that name, or it is not yours to read"
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """Who comes in, and with which rights; `groups` are the site's, with the accounts of each.
-
-    `policy` says which alerts are told now.
-    """
-
-    identity: Identity
-    names: Names
-    access: Access
-    groups: Groups = EMPTY
-    policy: Callable[[], Policy] = Policy
 
 
 def api_routes(
@@ -91,13 +74,14 @@ def api_routes(
     threads = readers or Patient(READERS)
     described = openapi(operations, f"gpuwatch accounting of cluster {gate.access.cluster}", ACTIONS)
     paced = pace or Pace()
+    desk = Desk(store, gate, clock, threads)
 
     async def describe(request: Request) -> Response:
         return answered(request, described)
 
     answers: dict[str, dict[str, Answer]] = {}
     for each in operations:
-        answers[each.route] = {"GET": _guarded(_Endpoint(each, store, gate, clock, threads).answer, gate)}
+        answers[each.route] = {"GET": _guarded(_Endpoint(each, desk).answer, gate)}
     for action in ACTIONS:
         changing = _Changing(action, store, gate, clock, threads, paced)
         answers.setdefault(action.route, {})["POST"] = _guarded(changing.answer, gate)
@@ -129,37 +113,18 @@ class _Endpoint:
     """Answers one operation."""
 
     operation: Operation
-    store: Callable[[], Store | None]
-    gate: Gate
-    clock: Callable[[], float]
-    threads: Patient
+    desk: Desk
 
     async def answer(self, request: Request) -> Response:
         """Who asks, what is asked, and the answer, in this order: a stranger learns nothing of what there is."""
-        person = await self.gate.identity.person(caller_of(request))
-        if person is None:
-            raise Forbidden(f"who asks is not known; {self.gate.identity.hints}")
+        person = await self.desk.person(request)
         operation = self.operation
         values = values_of(operation.parameters, request.query_params.multi_items())
         name = name_of("name", request.path_params["name"]) if operation.named else ""
-        document = await self.threads.run(lambda: self._read(person, values, name))
+        document = await self.desk.read(
+            person, lambda question: operation.answer(replace(question, values=values, name=name))
+        )
         return error(404, _MISSING) if document is None else answered(request, document)
-
-    def _read(self, person: Person, values: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-        """In a thread."""
-        named, groups = _known(person, self.gate.names)
-        store = self.store()
-        if store is None:
-            raise Busy
-        with store.reading() as connection, limited(connection, READ_SECONDS):
-            viewer = viewer_of(named, groups, self.gate.access)
-            if not viewer.staff:
-                viewer = _with_accounts(
-                    viewer, coordinated(connection, viewer.cluster, named.name, viewer.accounts)
-                )
-            return self.operation.answer(
-                Question(viewer, connection, values, self.clock(), name, self.gate.groups, self.gate.policy())
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,14 +163,14 @@ class _Changing:
 
     def _perform(self, person: Person, said: Mapping[str, str]) -> Mapping[str, Any] | None:
         """In a thread."""
-        named, groups = _known(person, self.gate.names)
+        named, groups = known(person, self.gate.names)
         store = self.store()
         if store is None:
             raise Busy
         viewer = viewer_of(named, groups, self.gate.access)
         with store.reading() as connection, limited(connection, READ_SECONDS):
             accounts = coordinated(connection, viewer.cluster, named.name, viewer.accounts)
-        return self.action.perform(ops.Request(_with_accounts(viewer, accounts), store, said, self.clock()))
+        return self.action.perform(ops.Request(replace(viewer, accounts=accounts), store, said, self.clock()))
 
 
 async def _body(request: Request) -> bytes | None:
@@ -231,22 +196,6 @@ def texts_of(schema: Mapping[str, Any], body: bytes) -> dict[str, str]:
     if wrong:
         raise Rejected(f"{', '.join(wrong)}: is no text")
     return found
-
-
-def _known(person: Person, names: Names) -> tuple[Person, frozenset[str]]:
-    """A person with both name and user id, as far as this machine knows them, and his groups."""
-    if person.uid is not None and not person.name:
-        name = names.name_of(person.uid)
-        if name is None:
-            return replace(person, name=f"uid:{person.uid}"), frozenset()
-        person = replace(person, name=name)
-    elif person.uid is None:
-        person = replace(person, uid=names.uid_of(person.name))
-    return person, names.groups_of(person.name)
-
-
-def _with_accounts(viewer: Viewer, accounts: frozenset[str]) -> Viewer:
-    return replace(viewer, accounts=accounts)
 
 
 def _guarded(answer: Answer, gate: Gate) -> Answer:

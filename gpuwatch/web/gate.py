@@ -7,9 +7,9 @@ from pathlib import Path
 
 from gpuwatch.errors import ConfigurationError, Unavailable
 from gpuwatch.settings import AccountingSettings, Settings
-from gpuwatch.web.api import Gate
 from gpuwatch.web.authentication import Passwords
 from gpuwatch.web.basic_proof import BasicProof
+from gpuwatch.web.desk import Gate
 from gpuwatch.web.identity import Identity, Proof
 from gpuwatch.web.jwt_proof import JwtProof, key_in
 from gpuwatch.web.munge_proof import MungeProof
