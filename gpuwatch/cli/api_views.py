@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from gpuwatch.accounting.advice import Advice
 from gpuwatch.accounting.series import BurnUpSeries
 from gpuwatch.accounting.views import JobView, with_declared
 from gpuwatch.ledger.alert_store import PastChange
@@ -85,6 +86,11 @@ def history_of(document: Document) -> list[PastChange]:
     return [
         PastChange(each["time"], Change(each["what"], _alert(scope, each))) for each in document["alert_history"]
     ]
+
+
+def advice_of(document: Document) -> list[Advice]:
+    """What `/jobs/{name}` advises; nothing of one that does not yet."""
+    return [Advice(each["kind"], each["text"], each["device_seconds"]) for each in document.get("advice", ())]
 
 
 def grouped_of(document: Document) -> Grouped:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from gpuwatch import hygiene
+from gpuwatch.accounting.advice import Advice
 from gpuwatch.accounting.amounts import amount, digits, money, split
 from gpuwatch.accounting.cases import is_open_ended
 from gpuwatch.accounting.forecast_words import current_lines, forecast_lines
@@ -71,7 +72,9 @@ def _state(job: Job) -> str:
     return f"failed ({job.exit_code})" if job.state == "ended" and job.exit_code else job.state
 
 
-def detail_lines(view: JobView, history: Sequence[PastChange], others: Sequence[str], now: float) -> Iterator[str]:
+def detail_lines(
+    view: JobView, history: Sequence[PastChange], others: Sequence[str], now: float, advice: Sequence[Advice] = ()
+) -> Iterator[str]:
     """The job as text, line by line."""
     yield f"job {view.job.scope.name}" + (f"  {view.job.name}" if view.job.name else "")
     if others:
@@ -87,6 +90,7 @@ def detail_lines(view: JobView, history: Sequence[PastChange], others: Sequence[
         ("projected", _forecast(view, now)),
         ("declared", _declared(view)),
         ("alerts", _alerts(view, history)),
+        ("advice", (each.text for each in advice)),
     ):
         for number, line in enumerate(lines):
             yield f"  {title if number == 0 else '':10} {hygiene.log(line)}".rstrip()

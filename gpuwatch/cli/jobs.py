@@ -20,13 +20,14 @@ from gpuwatch.errors import Unavailable
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from gpuwatch.accounting.advice import Advice
     from gpuwatch.accounting.views import JobView
     from gpuwatch.cli.api_client import ApiClient
     from gpuwatch.ledger.alert_store import PastChange
     from gpuwatch.ledger.store import Store
     from gpuwatch.settings import Settings
 
-    Shown = tuple[JobView, Sequence[PastChange], Sequence[str]]
+    Shown = tuple[JobView, Sequence[PastChange], Sequence[str], Sequence[Advice]]
 
 DAYS = 7.0
 
@@ -196,17 +197,19 @@ def show(
     now = time.time()
     client = client_for(api, ledger, config_file)
     drawn = not as_json and (sys.stdout.isatty() if chart is None else chart)
-    view, history, others = _asked(client, job, drawn) if client else _read(ledger, config_file, job, now)
+    shown = _asked(client, job, drawn) if client else _read(ledger, config_file, job, now)
+    view, history, others, advice = shown
     if as_json:
         from gpuwatch.web.api_documents import history_document, job_document
 
-        print(_compact(job_document(view) | history_document(view, history) | {"others": others}))
+        print(_compact(job_document(view) | history_document(view, history, advice) | {"others": others}))
     else:
-        print("\n".join(detail_lines(view, history, others, now)))
+        print("\n".join(detail_lines(view, history, others, now, advice)))
         print_chart(view, quantity.value if quantity else None, now, chart)
 
 
 def _read(ledger: str | None, config_file: Path | None, job: str, now: float) -> Shown:
+    from gpuwatch.accounting.advice import advice_on
     from gpuwatch.accounting.views import views_named, with_bases, with_burnup
     from gpuwatch.ledger import alert_store
 
@@ -216,19 +219,19 @@ def _read(ledger: str | None, config_file: Path | None, job: str, now: float) ->
             raise Unavailable(f"job {job!r}: not in the ledger; `gpuwatch jobs` lists what is")
         history = alert_store.history(connection, views[0].job.cluster, views[0].job.scope)
         view = with_burnup(connection, with_bases(connection, views[0]))
-    return view, history, [each.job.scope.name for each in views[1:]]
+    return view, history, [each.job.scope.name for each in views[1:]], advice_on(view)
 
 
 def _asked(client: ApiClient, job: str, drawn: bool) -> Shown:
     from dataclasses import replace
 
-    from gpuwatch.cli.api_views import history_of, series_of, view_of
+    from gpuwatch.cli.api_views import advice_of, history_of, series_of, view_of
 
     document = client.get(f"/jobs/{job}")
     view = view_of(document)
     if drawn:
         view = replace(view, burnup=series_of(client.get(f"/forecasts/{document['job']}")))
-    return view, history_of(document), document["others"]
+    return view, history_of(document), document["others"], advice_of(document)
 
 
 def print_jobs(ledger: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from gpuwatch.accounting.advice import advice_on
 from gpuwatch.accounting.expected_use import expecting
 from gpuwatch.accounting.series import series_of
 from gpuwatch.accounting.views import campaigns_forecasts, views_of, with_bases
@@ -68,7 +69,11 @@ def job(question: Question) -> Document | None:
     view = with_bases(question.connection, views_of(question.connection, found[:1], question.now)[0])
     history = alert_store.history(question.connection, view.job.cluster, view.job.scope)
     others = [each.scope.name for each in found[1:101]]
-    return documents.job_document(view) | documents.history_document(view, history) | {"others": others}
+    return (
+        documents.job_document(view)
+        | documents.history_document(view, history, advice_on(view))
+        | {"others": others}
+    )
 
 
 def history(question: Question) -> Document | None:

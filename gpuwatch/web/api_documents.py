@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gpuwatch.accounting.advice import Advice
 from gpuwatch.accounting.views import JobView
 from gpuwatch.ledger.alert_store import PastChange
 from gpuwatch.ledger.budgets import PACE_SECONDS, RESOURCES, Budget, UserPart, Word
@@ -111,8 +112,8 @@ def points_document(job: Job, points: Sequence[Point]) -> Document:
     }
 
 
-def history_document(view: JobView, history: Sequence[PastChange]) -> Document:
-    """What is told of one job alone: revisions of declarations, alerts of the past, each device."""
+def history_document(view: JobView, history: Sequence[PastChange], advice: Sequence[Advice]) -> Document:
+    """What is told of one job alone: revisions of declarations, alerts of the past, each device, advice."""
     return {
         "revisions": [revision_document(each) for each in view.job.revisions],
         "alert_history": [
@@ -124,6 +125,9 @@ def history_document(view: JobView, history: Sequence[PastChange]) -> Document:
         },
         "quality": quality_document(view.quality),
         "bases": list(view.bases),
+        "advice": [
+            {"kind": each.kind, "text": each.text, "device_seconds": each.device_seconds} for each in advice
+        ],
     }
 
 

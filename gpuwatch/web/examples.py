@@ -114,8 +114,13 @@ ONE_JOB: Example = {
     "by_device": {"GPU-0": {"held_seconds": 3598.75, **_USAGE}},
     "quality": _QUALITY,
     "bases": ["PUE 1.25 (meter, 2026)", "grid 380 g CO2e/kWh (site, 2026)"],
+    "advice": [{
+        "kind": "idle", "device_seconds": 2790.0,
+        "text": "at most 0.78 device-hours (10 % of what was held, 2.48 EUR) were idle between work: let loading,"
+        " evaluation and saving go on beside it, or ask for fewer devices",
+    }],
     "others": [],
-}
+}  # fmt: skip
 ESTIMATES: Example = {
     "estimates": [{
         "scope_kind": "job", "scope": "4711", "cluster": "hydra", "quantity": "device-hours", **ESTIMATE,

@@ -109,10 +109,11 @@ REFUSALS = _object({
 })  # fmt: skip
 _PAST = _object({"time": NUMBER, "what": TEXT, "kind": TEXT, "quantity": TEXT})
 _DEVICE = _object({"held_seconds": NUMBER, **_USAGE})
+_ADVICE = _object({"kind": TEXT, "text": TEXT, "device_seconds": ANY_NUMBER})
 ONE_JOB = _object({
     **_JOB, "revisions": _list_of(_REVISION), "alert_history": _list_of(_PAST),
     "by_device": {"type": "object", "additionalProperties": _DEVICE}, "quality": _object(_QUALITY),
-    "bases": _list_of(TEXT),
+    "bases": _list_of(TEXT), "advice": _list_of(_ADVICE),
     "others": _list_of(TEXT),
 })  # fmt: skip
 JOBS = _object({"jobs": _list_of(JOB), "next": NEXT})

@@ -179,6 +179,23 @@ def test_figures_that_cover_too_little_say_so(tmp_path: Path, capsys: pytest.Cap
     )  # fmt: skip
 
 
+def test_show_ends_with_advice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In words and in JSON; what could have been saved is device-seconds."""
+    store = open_store(str(tmp_path / "idle.db"))
+    idle = row(
+        "7", started=START, last_seen=NOW, held_seconds=7200.0, state_seconds={"idle": 3600.0, "working": 3600.0}
+    )
+    Accountant(store, {"fake": FakeSource([delivery([idle], now=NOW)])}, {}, Bounds(0.1, 0.0)).run_pass(NOW)
+    store.close()
+
+    show("7", ledger=str(store.path))
+    last = printed(capsys).splitlines()[-1]
+    show("7", ledger=str(store.path), as_json=True)
+
+    assert last.startswith("  advice     at most 1 device-hours (50 % of what was held) were idle between work: ")
+    assert [("idle", 3600.0)] == [(each["kind"], each["device_seconds"]) for each in document(capsys)["advice"]]
+
+
 def test_show_finds_a_run_by_its_name(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As people call it."""
     show("llama-ft", ledger=ledger, as_json=True)
