@@ -200,3 +200,21 @@ def test_two_accountings_that_take_turns_tell_once(store: Store) -> None:
         site.look(NOW + 60.0 * number)
 
     assert (1, 1) == (len(channel.told), len(people.letters))
+
+
+@pytest.mark.parametrize("jump", [-365 * 86_400.0, -3600.0, 3600.0, 365 * 86_400.0])
+def test_a_clock_that_jumps_and_comes_back_tells_nothing_twice(store: Store, jump: float) -> None:
+    """Whatever ended by the wrong clock goes on by the right one, and its owner knows of it."""
+    channel, people = FakeRenewing(), FakePeople()
+    site = Site(store, everything_told(), channel=channel, people=people)
+    site.look()
+
+    site.look(NOW + jump)
+    with store.writing() as connection:
+        post_records(connection, [running("7", seen=NOW + 60.0)])
+    site.look(NOW + 60.0)
+    site.look(NOW + 120.0)
+
+    told = [change.alert.kind for letter in people.letters for change in letter.changes if change.what == "raised"]
+    assert 1 == told.count("projected")
+    assert 1 == len([each for each in site.episodes() if each.key.kind == "projected"])
