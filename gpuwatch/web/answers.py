@@ -31,6 +31,7 @@ from gpuwatch.web.expectation_documents import likeness_document
 from gpuwatch.web.forecast_documents import series_document
 from gpuwatch.web.operations import Question
 from gpuwatch.web.parameters import time_of
+from gpuwatch.web.records import burnups_document
 from gpuwatch.web.roles import may_read_account
 
 LIST_SECONDS = 7 * 86_400.0
@@ -90,6 +91,12 @@ def forecasts(question: Question) -> Document | None:
     """How one job came to where it is, and what was forecast of it on the way."""
     found = listing.jobs_called(question.connection, question.viewer.audience, question.name, question.now)
     return series_document(found[0], series_of(question.connection, found[0])) if found else None
+
+
+def burnups(question: Question) -> Document:
+    """How the jobs of a page came to what they used; the same page as that of `jobs`."""
+    page = _jobs(question)
+    return burnups_document(question.connection, page.items, _next(page))
 
 
 def estimates(question: Question) -> Document:

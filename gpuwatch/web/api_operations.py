@@ -5,7 +5,17 @@ from __future__ import annotations
 from gpuwatch.ledger.budgets import RESOURCES
 from gpuwatch.ledger.periods import BY
 from gpuwatch.notifiers.kinds import KINDS
-from gpuwatch.web import alert_examples, alert_schemas, alerts, answers, declarations, examples, schemas
+from gpuwatch.web import (
+    alert_examples,
+    alert_schemas,
+    alerts,
+    answers,
+    declarations,
+    examples,
+    record_schemas,
+    records,
+    schemas,
+)
 from gpuwatch.web.operations import Action, Operation
 from gpuwatch.web.parameters import Parameter, choice, hours, moment, scope, whole, word, zone
 
@@ -55,6 +65,23 @@ OPERATIONS: tuple[Operation, ...] = (
         "/forecasts/{name}", "How one job came to where it is, and what was forecast of it on the way",
         answers.forecasts, schemas.FORECASTS, examples.FORECASTS,
         named="the job, as in `/jobs/{name}`",
+    ),
+    Operation(
+        "/burnups", "How the jobs of a page came to what they used, thinned for small pictures", answers.burnups,
+        record_schemas.BURNUPS, record_schemas.BURNUPS_EXAMPLE, _JOBS,
+    ),
+    Operation(
+        "/outcomes", "What jobs came to that declared device-hours, beside what they declared", records.outcomes,
+        record_schemas.OUTCOMES, record_schemas.OUTCOMES_EXAMPLE,
+        (
+            *_JOBS[:4],
+            moment("since", "only those that ended at this time or later (default: 90 days ago)"),
+            _LIMIT,
+        ),
+    ),
+    Operation(
+        "/record", "How often what was forecast held at this site", records.record, record_schemas.RECORD,
+        record_schemas.RECORD_EXAMPLE,
     ),
     Operation(
         "/usage", "What was allocated, by day, month or whose it was", answers.usage, schemas.USAGE,
