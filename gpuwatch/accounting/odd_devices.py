@@ -106,7 +106,7 @@ def _slow(devices: Sequence[DeviceTime]) -> Iterator[_Finding]:
     doing = [Doing(each.node, each.uuid, clock_of(each), watts_of(each), work_of(each) or 0.0) for each in devices]
     for each in outliers(doing, FAR, 0.0):
         text = f"runs at {clock(each.clock)}, its {_called(each.others)} at {clock(each.others_clock)}"
-        if each.watts is not None and each.others_watts is not None:
+        if each.watts is not None and each.others_watts is not None and each.watts < (1 - FAR) * each.others_watts:
             text += f", and draws {power(each.watts)} beside {power(each.others_watts)}"
         yield _Finding(places[each.node, each.uuid], each.far, text)
 

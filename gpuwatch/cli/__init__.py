@@ -25,6 +25,7 @@ COMMANDS = {
     "estimate": "gpuwatch.cli.estimate:group",
     "jobs": "gpuwatch.cli.jobs:jobs",
     "show": "gpuwatch.cli.jobs:show",
+    "compare": "gpuwatch.cli.compare:compare",
     "alerts": "gpuwatch.cli.alerts:group",
     "campaign": "gpuwatch.cli.campaign:campaign",
     "tag": "gpuwatch.cli.tag:tag",

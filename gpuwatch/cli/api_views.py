@@ -203,8 +203,9 @@ def _run(document: Document) -> Run:
     held, allocated = document["held_device_seconds"], document["allocated_device_seconds"]
     besides = document["device_seconds"] - allocated if allocated is not None else 0.0
     return Run(
-        document["started"], document["last_seen"], Usage(held), allocated, document["outcome"] or "", besides
-    )
+        document["started"], document["last_seen"], Usage(held), allocated, document["outcome"] or "", besides,
+        progress=_progress(document["progress"]),
+    )  # fmt: skip
 
 
 def _usage(document: Document) -> Usage:

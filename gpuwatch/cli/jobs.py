@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Shown = tuple[JobView, Sequence[PastChange], Sequence[str], Sequence[Advice]]
 
 DAYS = 7.0
+_BELOW = " " * 15
 
 
 class By(StrEnum):
@@ -193,6 +195,7 @@ def show(
     """Show everything known about one job; of several runs of one name the latest."""
     from gpuwatch.cli.burnup_print import print_chart
     from gpuwatch.cli.job_views import detail_lines
+    from gpuwatch.cli.text import filled
 
     now = time.time()
     client = client_for(api, ledger, config_file)
@@ -204,7 +207,9 @@ def show(
 
         print(_compact(job_document(view) | history_document(view, history, advice) | {"others": others}))
     else:
-        print("\n".join(detail_lines(view, history, others, now, advice)))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        for line in detail_lines(view, history, others, now, advice):
+            print("\n".join(filled(line, width, _BELOW)))
         print_chart(view, quantity.value if quantity else None, now, chart)
 
 

@@ -1,0 +1,1 @@
+"""The everyday questions, asked of a cluster of which the answers are known."""
