@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Annotated
 
@@ -15,11 +16,15 @@ from gpuwatch.settings import Settings
 from gpuwatch.web import web_config
 from gpuwatch.web.api import TREE, api_routes
 from gpuwatch.web.authentication import Passwords
+from gpuwatch.web.desk import READERS, Desk
 from gpuwatch.web.exposition import base_app
 from gpuwatch.web.gate import gate_of, socket_of
 from gpuwatch.web.limits import Limits
+from gpuwatch.web.page import routes as page
+from gpuwatch.web.page.frame import Passed
 from gpuwatch.web.security import Security
 from gpuwatch.web.server import WebServer
+from gpuwatch.web.threads import Patient
 
 ROOMS = ("schedulers", "usage", "notifiers", "sinks")
 CONNECTIONS = 256
@@ -33,20 +38,29 @@ class Accounting:
         specs.known()  # a mistake in the site's specs is told at the start
         security = Security(web_config.path_of(settings.accounting.web_config_file))
         self.daemon = AccountingDaemon(settings)
+        self._interval = settings.accounting.interval_seconds
         title = f"gpuwatch accounting of cluster {settings.site.cluster}"
-        links = [("/metrics", "Metrics"), ("/-/ready", "Readiness"), ("/api/v1/openapi.json", "API")]
+        links = [
+            (page.TREE, "Jobs, budgets and forecasts"),
+            ("/metrics", "Metrics"),
+            ("/-/ready", "Readiness"),
+            ("/api/v1/openapi.json", "API"),
+        ]
         passwords = Passwords()
         gate = replace(gate_of(settings, security, passwords), policy=lambda: self.daemon.alert_policy)
+        # One queue for both, so that a crowd at the page is no second crowd at the ledger.
+        readers = Patient(READERS)
+        desk = Desk(lambda: self.daemon.store, gate, time.time, readers)
         app = base_app(
             title,
             self.daemon.render_metrics,
             self.daemon.healthy,
             self.daemon.ready,
             links,
-            api_routes(lambda: self.daemon.store, gate),
+            [*api_routes(lambda: self.daemon.store, gate, readers=readers), *page.page_routes(desk, self._passed)],
             body=self.daemon.body,
             security=security,
-            bearer_paths=(TREE,),
+            bearer_paths=(TREE, page.BASE, page.TREE),
             passwords=passwords,
         )
         limits = Limits(connections=CONNECTIONS)
@@ -56,6 +70,11 @@ class Accounting:
     def url(self) -> str:
         """Where accounting is served."""
         return self._web.url
+
+    def _passed(self) -> Passed:
+        """What passes there were, for those who look at the page."""
+        health = self.daemon.health
+        return Passed(sum(health.passes.values()), health.last_success_timestamp_seconds, self._interval)
 
     def __enter__(self) -> Accounting:
         self._web.start()
