@@ -171,9 +171,10 @@ class Forecaster:
     def _begin(self, running: Iterable[Job]) -> None:
         """What runs is known to come to more than it has, and what does not run any more is not."""
         there = {run_of(job): job for job in running if job.state == "running"}
-        for key in self._begun.keys() - there.keys():
+        # In an order of their own: sums of the same numbers differ by it in their last digits.
+        for key in sorted(self._begun.keys() - there.keys()):
             self._experience.over(f"{key[0]} {key[1]}", self._begun.pop(key))
-        for key in there.keys() - self._begun.keys():
+        for key in sorted(there.keys() - self._begun.keys()):
             begun = self._begun[key] = _begun(there[key])
             self._experience.begin(f"{key[0]} {key[1]}", begun)
 
@@ -255,7 +256,9 @@ class Forecaster:
         self._burnups.grow(connection, self._cluster, [ended[key] for key in missing if key in ended], now)
         self._burnups.end(ended.values())
         self._burnups.forget_others(running)
-        over = [trial for key in missing if key in ended and (trial := self._finish(key, ended[key]))]
+        # In the order in which they ended, as if somebody had looked each time.
+        known = sorted((ended[key].last_seen, key) for key in missing if key in ended)
+        over = [trial for _, key in known if (trial := self._finish(key, ended[key]))]
         self._has_learned = self._has_learned or bool(over)
         self.record.add(over)
         self.record.refresh()

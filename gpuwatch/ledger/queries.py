@@ -57,7 +57,8 @@ def current(connection: Connection, now: float, known: Sequence[Job] = (), clust
     seen = (*known, *jobs_of(connection, rest, now, by_device=False))
     lively = [job for job in seen if is_current(job, now) and cluster in (None, job.cluster)]
     campaigns = campaigns_of(connection, {job.campaign for job in lively if job.campaign}, now, seen)
-    return Current(tuple(lively), campaigns)
+    # In an order of their own, whatever was charged when: sums of the same numbers differ by it in their last digits.
+    return Current(tuple(sorted(lively, key=lambda job: job.scope)), campaigns)
 
 
 def is_current(scope: Job | Campaign, now: float) -> bool:
