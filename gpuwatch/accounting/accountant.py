@@ -30,7 +30,7 @@ from gpuwatch.accounting.site_policy import SitePolicy
 from gpuwatch.accounting.site_record import Standing
 from gpuwatch.accounting.tariffs import SiteTariffs
 from gpuwatch.errors import GpuwatchError, Rejected, Unavailable
-from gpuwatch.ledger import charging, forecast_store, history, queries, record_store, writing
+from gpuwatch.ledger import alert_store, charging, forecast_store, history, queries, record_store, writing
 from gpuwatch.ledger.charging import Cost, JobId
 from gpuwatch.ledger.ledger import Posting
 from gpuwatch.ledger.letter_store import To
@@ -54,6 +54,9 @@ PORTIONS = 20
 
 THIN_SECONDS = 600.0
 """How often history that has grown old is thinned."""
+
+ALERTS_SECONDS = 400 * 86_400.0
+"""How long it is kept when which alert was raised and resolved; what became of it is kept for ever."""
 
 Outcome = Literal["ok", "partial", "failed", "standby"]
 
@@ -179,6 +182,7 @@ class Accountant:
         with self._store.writing() as connection:
             history.thin(connection, self._cluster, now, self._history_bytes)
             forecast_store.thin(connection, self._cluster, now)
+            alert_store.thin(connection, self._cluster, now - ALERTS_SECONDS)
 
     def _collect(self, now: float, collection: _Collection) -> None:
         with self._store.reading() as connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -38,13 +37,8 @@ from gpuwatch.ledger.store import Store
 from gpuwatch.model import EMPTY, Alert, BurnUp, Forecast, Scope
 from gpuwatch.notifiers.base import Change, Notifier, Personal
 
-log = logging.getLogger("gpuwatch.accounting")
-
 LOOK_SECONDS = 600.0
 """How often the record of alerts is read anew."""
-
-HISTORY_SECONDS = 400 * 86_400.0
-"""How long it is kept when which alert was raised and resolved; what became of it is kept for ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,21 @@ def test_only_channels_that_are_to_be_told_have_it_waiting(store: Store) -> None
         )  # fmt: skip
 
 
+def test_old_changes_are_dropped_once_they_are_told(store: Store) -> None:
+    """Those that wait for a channel, and those of other clusters, stay."""
+    told, waits = replace(ALERT, kind="hung"), replace(ALERT, kind="idle")
+    with store.writing() as connection:
+        changes = [Noted(Change("raised", told), "told"), Noted(Change("raised", waits), "told", ("log",))]
+        alert_store.save(connection, "c", [], changes, NOW)
+        alert_store.save(connection, "other", [], changes[:1], NOW)
+
+        assert 1 == alert_store.thin(connection, "c", NOW + 1.0)
+        assert ["idle"] == [each.change.alert.kind for each in alert_store.history(connection, "c", ALERT.scope)]
+        assert ["hung"] == [
+            each.change.alert.kind for each in alert_store.history(connection, "other", ALERT.scope)
+        ]
+
+
 def test_an_episode_is_from_raised_to_resolved(store: Store) -> None:
     """As it was when it was raised, and what it came to."""
     with store.writing() as connection:
