@@ -107,7 +107,7 @@ def parts_of_job(job: Job) -> Parts:
     """Where its device-seconds went; of a job whose runs are not told apart by device as its whole usage says."""
     if any(run.lines for run in job.runs):
         return waste_of(job)
-    known = [job.usage.state_seconds.get(state, 0.0) for state in _MEASURED_STATES]  # type: ignore[call-overload]
+    known = [job.usage.state_seconds.get(state, 0.0) for state in _MEASURED_STATES]
     charged, measured = job.device_seconds, sum(known)
     fit = min(1.0, charged / measured) if measured > 0 else 0.0
     working, spinning, idle = (each * fit for each in known)

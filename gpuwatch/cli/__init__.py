@@ -32,6 +32,7 @@ COMMANDS = {
     "untag": "gpuwatch.cli.tag:untag",
     "waste": "gpuwatch.cli.waste:waste",
     "idle": "gpuwatch.cli.waste:idle",
+    "nodes": "gpuwatch.cli.nodes:nodes",
     "budget": "gpuwatch.cli.budget:budget",
     "rates": "gpuwatch.cli.rates:rates",
     "restate": "gpuwatch.cli.restate:restate",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gpuwatch import hygiene
-from gpuwatch.accounting.amounts import amount, split
+from gpuwatch.accounting.amounts import amount, money, split
 from gpuwatch.cli.chain_views import chain_lines
 from gpuwatch.cli.periods import columns
 from gpuwatch.ledger.campaign_document import pattern_document, possible_document
@@ -138,8 +138,8 @@ def _charged(totals: Document) -> Iterator[str]:
         yield f"{amount(_HOURS, totals['allocated_device_seconds'])} by the batch system's word"
     if totals["devices_not_known_jobs"]:
         yield f"the devices of {_count(totals['devices_not_known_jobs'], 'job')} are not known to it"
-    for currency, money in totals["cost"].items():
-        yield f"{amount('cost', money, currency)} by rates {', '.join(totals['rates'])}"
+    for currency, spent in totals["cost"].items():
+        yield f"{amount('cost', spent, currency)} by rates {', '.join(totals['rates'])}"
     if totals["carbon_grams"] is not None:
         yield f"{amount('carbon', totals['carbon_grams'])} of carbon"
 
@@ -281,12 +281,14 @@ def tag_lines(name: str, key: str, rows: Sequence[Document]) -> list[str]:
     """Totals by the value of a tag."""
     if not rows:
         return [f"Campaign {hygiene.label(name)} has no job yet."]
-    head = (key.upper(), "JOBS", "RUNS", "DEVICE-HOURS", "ENERGY")
+    head = (key.upper(), "JOBS", "RUNS", "DEVICE-HOURS", "OF IT FAILED", "ENERGY", "COST")
     cells = [
         (
             hygiene.label(_UNTAGGED if each["value"] is None else each["value"]), f"{each['jobs']:,}",
             f"{each['runs']:,}", split(_HOURS, each["device_seconds"])[0],
+            split(_HOURS, each["outcomes"].get("failed", {}).get("device_seconds", 0.0))[0],
             _energy(sum(each["energy_joules"].values()) if each["energy_joules"] else None),
+            money(each["cost"]) if each["cost"] else "",
         )
         for each in rows
     ]  # fmt: skip

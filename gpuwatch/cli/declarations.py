@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
     from gpuwatch.ledger.declaring import Declarer
 
 REFUSED_SHOWN = 100
+MOST_JOBS = 100_000
+"""So many jobs are looked at for the record, the latest."""
+
+
+class By(StrEnum):
+    """Whose declarations are judged together."""
+
+    USER = "user"
+    ACCOUNT = "account"
+    PARTITION = "partition"
+    NAME = "name"
 
 
 def declarations(
@@ -31,6 +43,11 @@ def declarations(
     refused: Annotated[
         bool, typer.Option("--refused", help="List declarations that were refused, and why, instead.")
     ] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Say instead whose declarations come true, and by what factor not.")
+    ] = False,
+    by: Annotated[By, typer.Option(help="With --record: whose.")] = By.USER,
+    days: Annotated[float, typer.Option(min=0, help="With --record: by jobs seen in so many days.")] = 365.0,
     ledger: LedgerOption = None,
     config_file: ConfigOption = None,
     as_json: JsonOption = False,
@@ -40,8 +57,11 @@ def declarations(
 
     The latest comes first; which one counts, which is the original, and which came after the end is said.
     """
-    if refused == (scope is not None):
-        raise typer.BadParameter("write one of the two, a scope or --refused", param_hint="SCOPE")
+    if sum((refused, record, scope is not None)) != 1:
+        raise typer.BadParameter("write one of the three: a scope, --refused or --record", param_hint="SCOPE")
+    if record:
+        _print_record(by, days, ledger, config_file, as_json, api)
+        return
     if scope is None:
         found = _refused(ledger, config_file, api)
         print(json.dumps(found, separators=(",", ":")) if as_json else "\n".join(map(_refusal_line, found)))
@@ -49,6 +69,26 @@ def declarations(
     declaration.scope(scope)
     document = _declared(scope, ledger, config_file, api)
     print(json.dumps(document, separators=(",", ":")) if as_json else _text(document))
+
+
+def _print_record(
+    by: By, days: float, ledger: str | None, config_file: Path | None, as_json: bool, api: str | None
+) -> None:
+    from gpuwatch.cli.declaring_views import record_document, record_lines
+    from gpuwatch.ledger.audience import EVERYTHING
+    from gpuwatch.ledger.declaring_record import declaring_record
+    from gpuwatch.ledger.past import Kind, past_jobs, with_details
+
+    if api is not None:
+        raise typer.BadParameter("--record needs the ledger itself", param_hint="--api")
+    now = time.time()
+    with opened(ledger, config_file) as connection:
+        jobs = past_jobs(connection, EVERYTHING, Kind(since=max(0.0, now - days * 86_400)), now, MOST_JOBS)
+        found = declaring_record(with_details(connection, jobs), by.value)
+    if as_json:
+        print(json.dumps(record_document(found, by.value), separators=(",", ":"), allow_nan=False))
+    else:
+        print("\n".join(record_lines(found, by.value)))
 
 
 def _declared(scope: str, ledger: str | None, config_file: Path | None, api: str | None) -> dict[str, Any]:

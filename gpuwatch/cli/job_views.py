@@ -9,7 +9,9 @@ from gpuwatch import hygiene
 from gpuwatch.accounting.advice import Advice
 from gpuwatch.accounting.amounts import amount, digits, money, split
 from gpuwatch.accounting.cases import is_open_ended
+from gpuwatch.accounting.forecast_change import changes
 from gpuwatch.accounting.forecast_words import current_lines, forecast_lines
+from gpuwatch.accounting.forecast_words import percent as probability
 from gpuwatch.accounting.forecasts import OPEN_ENDED
 from gpuwatch.accounting.views import JobView
 from gpuwatch.forecast.projection import MEDIAN
@@ -18,10 +20,17 @@ from gpuwatch.ledger.quality import Figure, difference_text, partial_text
 from gpuwatch.ledger.queries import Job, used
 from gpuwatch.ledger.records import devices_of
 from gpuwatch.ledger.scopes import Revision
-from gpuwatch.model import STATES, Expectation, Usage
+from gpuwatch.ledger.waste import user_of
+from gpuwatch.model import STATES, Expectation, Forecast, Usage
 
 HEAD = ("JOB", "NAME", "STATE", "DEVICE-HOURS", "ENERGY", "DECLARED", "PROGRESS", "PROJECTED", "ALERT")
 _HOURS = "device-hours"
+_LISTED = 4
+_METHODS = {
+    "counter": "energy by the device's own counter, about ±5 %",
+    "integrated": "energy integrated from power readings, about ±5 %",
+    "modelled": "energy by a model of the device, as nothing reads it",
+}
 _RULES = {
     "generic": "gres/gpu",
     "typed": "the sum of its typed gres",
@@ -45,6 +54,35 @@ def cells(view: JobView) -> tuple[str, ...]:
         _projected(view),
         ", ".join(f"{alert.kind} {alert.quantity}" for alert in view.alerts),
     )
+
+
+RUNNING_HEAD = ("JOB", "NAME", "USER", "DEVICE-HOURS", "DECLARED", "PROJECTED", "P OVER", "PROGRESS", "ALERT")
+
+
+def running_cells(view: JobView) -> tuple[str, ...]:
+    """The row of a job that runs, in the order of `RUNNING_HEAD`."""
+    row = dict(zip(HEAD, cells(view), strict=True))
+    over = likeliest(view)
+    p_over = "" if over is None or over.p_over is None else probability(over.p_over)
+    of = f" {over.quantity}" if over is not None and over.quantity != _HOURS else ""
+    own = {"USER": user_of(view.job) or "", "P OVER": f"{p_over}{of}"}
+    return tuple(own[name] if name in own else row[name] for name in RUNNING_HEAD)
+
+
+def likeliest_first(views: Sequence[JobView]) -> list[JobView]:
+    """Those that are likeliest to overrun before others, then those that came to most."""
+    return sorted(views, key=lambda view: (-_p_over(view), -view.job.device_seconds, view.job.scope.name))
+
+
+def likeliest(view: JobView) -> Forecast | None:
+    """The forecast that is likeliest to be over what it is compared with; None where none is."""
+    known = [each for each in view.forecasts.values() if each.p_over is not None]
+    return max(known, key=lambda each: each.p_over or 0.0, default=None)
+
+
+def _p_over(view: JobView) -> float:
+    found = likeliest(view)
+    return -1.0 if found is None or found.p_over is None else found.p_over
 
 
 def _projected(view: JobView) -> str:
@@ -85,6 +123,7 @@ def detail_lines(
         ("held", _held(view)),
         ("at work", _at_work(view.job.usage)),
         ("energy", _energy(view)),
+        ("measured", _measured(view)),
         ("cost", _cost(view)),
         ("progress", _progress(view.job, now)),
         ("projected", _forecast(view, now)),
@@ -197,6 +236,29 @@ def _cost(view: JobView) -> Iterator[str]:
         yield f"by rates {', '.join(sorted(cost.rates))}"
 
 
+def _measured(view: JobView) -> Iterator[str]:
+    """How far the figures can be trusted: what of the charged time they cover, by what method, what is missing."""
+    figures = (("states", view.quality.states), ("energy", view.quality.energy))
+    covered = [(name, each.coverage) for name, each in figures if each.coverage is not None]
+    if covered:
+        yield ", ".join(f"{name} of {_percent(ratio)}" for name, ratio in covered) + " of the charged time"
+    methods = {str(method) for method in view.job.usage.energy_joules}
+    if methods:
+        yield "; ".join(_METHODS[each] for each in ("counter", "integrated", "modelled") if each in methods)
+    difference = view.quality.difference
+    if difference is not None:
+        yield f"held {_percent(1 + difference)} of what was allocated"
+    gaps = dict.fromkeys(gap.why for _, each in figures for gap in each.gaps)
+    if gaps:
+        yield "missing: " + "; ".join(list(gaps)[:_LISTED])
+
+
+def _percent(ratio: float) -> str:
+    """Whole per cent; what is not the whole never reads as 100."""
+    shown = round(100 * ratio)
+    return f"{100 * ratio:.1f} %" if shown == 100 and ratio != 1 else f"{shown} %"
+
+
 def _at_least(figure: Figure) -> str:
     return "≥ " if figure.partial else ""
 
@@ -225,6 +287,8 @@ def _forecast(view: JobView, now: float) -> Iterator[str]:
         yield OPEN_ENDED
     else:
         yield from current_lines(view.forecasts, now)
+        for change in changes(view):
+            yield f"{change.now.quantity} before: {change.text}"
 
 
 def _declared(view: JobView) -> Iterator[str]:

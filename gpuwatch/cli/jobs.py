@@ -99,6 +99,12 @@ QuantityOption = Annotated[
     Drawn | None,
     typer.Option(help="What the chart is of (default: what is declared, device-hours before others)."),
 ]
+DevicesOption = Annotated[
+    bool, typer.Option("--devices", help="List its devices instead, those unlike the others first.")
+]
+RunningOption = Annotated[
+    bool, typer.Option("--running", help="Only jobs that run, those that are likeliest to overrun first.")
+]
 ChartOption = Annotated[
     bool | None,
     typer.Option(
@@ -119,6 +125,7 @@ def jobs(
     as_csv: CsvOption = False,
     edition: EditionOption = None,
     api: ApiOption = None,
+    running: RunningOption = False,
 ) -> None:
     """List jobs: what each one used, declared, and is projected to need. The latest come first.
 
@@ -133,16 +140,16 @@ def jobs(
     _only_with_by(since=since, to=until, csv=as_csv, timezone=timezone, edition=edition is not None)
     client = client_for(api, ledger, config_file)
     if client is not None:
-        _print_asked(client, days, as_json)
+        _print_asked(client, days, as_json, running)
         return
     with opened(ledger, config_file) as connection:
-        views = _recent(connection, days)
+        views = _recent(connection, days, running)
     if as_json:
         from gpuwatch.web.api_documents import job_document
 
         print(_compact([job_document(view) for view in views]))
     else:
-        _print_table(views)
+        _print_table(views, running)
 
 
 def _print_by(
@@ -165,15 +172,15 @@ def _own_zone(config_file: Path | None) -> str:
     return config.load(config_file).accounting.timezone
 
 
-def _print_asked(client: ApiClient, days: float, as_json: bool) -> None:
+def _print_asked(client: ApiClient, days: float, as_json: bool, running: bool) -> None:
     from gpuwatch.cli.api_views import view_of
 
     since = max(0, int(time.time() - days * 86_400))
-    documents = list(client.pages("/jobs", "jobs", since=since))
+    documents = list(client.pages("/jobs", "jobs", since=since, state="running" if running else None))
     if as_json:
         print(_compact(documents))
     else:
-        _print_table([view_of(each) for each in documents])
+        _print_table([view_of(each) for each in documents], running)
 
 
 def _only_with_by(**given: object) -> None:
@@ -191,21 +198,27 @@ def show(
     api: ApiOption = None,
     quantity: QuantityOption = None,
     chart: ChartOption = None,
+    devices: DevicesOption = False,
 ) -> None:
-    """Show everything known about one job; of several runs of one name the latest."""
+    """Show everything known about one job; of several runs of one name the latest.
+
+    With --devices: each device of its latest run, those unlike the others first, with what they differ in.
+    """
     from gpuwatch.cli.burnup_print import print_chart
+    from gpuwatch.cli.device_views import device_lines
     from gpuwatch.cli.job_views import detail_lines
     from gpuwatch.cli.text import filled
 
     now = time.time()
     client = client_for(api, ledger, config_file)
-    drawn = not as_json and (sys.stdout.isatty() if chart is None else chart)
-    shown = _asked(client, job, drawn) if client else _read(ledger, config_file, job, now)
+    shown = _asked(client, job, not as_json) if client else _read(ledger, config_file, job, now)
     view, history, others, advice = shown
     if as_json:
         from gpuwatch.web.api_documents import history_document, job_document
 
         print(_compact(job_document(view) | history_document(view, history, advice) | {"others": others}))
+    elif devices:
+        print("\n".join(device_lines(view.job)))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
         for line in detail_lines(view, history, others, now, advice):
@@ -227,14 +240,14 @@ def _read(ledger: str | None, config_file: Path | None, job: str, now: float) ->
     return view, history, [each.job.scope.name for each in views[1:]], advice_on(view)
 
 
-def _asked(client: ApiClient, job: str, drawn: bool) -> Shown:
+def _asked(client: ApiClient, job: str, with_past: bool) -> Shown:
     from dataclasses import replace
 
     from gpuwatch.cli.api_views import advice_of, history_of, series_of, view_of
 
     document = client.get(f"/jobs/{job}")
     view = view_of(document)
-    if drawn:
+    if with_past:
         view = replace(view, burnup=series_of(client.get(f"/forecasts/{document['job']}")))
     return view, history_of(document), document["others"], advice_of(document)
 
@@ -246,10 +259,14 @@ def print_jobs(ledger: str) -> None:
     _print_table(views)
 
 
-def _recent(connection: Connection, days: float) -> list[JobView]:
-    from gpuwatch.accounting.views import views_since
+def _recent(connection: Connection, days: float, running: bool = False) -> list[JobView]:
+    from gpuwatch.accounting.views import views_of, views_since
+    from gpuwatch.ledger import queries
 
     now = time.time()
+    if running:
+        current = queries.current(connection, now)
+        return views_of(connection, [job for job in current.jobs if job.state == "running"], now)
     return views_since(connection, now - days * 86_400, now)
 
 
@@ -305,22 +322,30 @@ def _compact(document: Any) -> str:
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
 
 
-def _print_table(views: Sequence[JobView]) -> None:
-    from gpuwatch.cli.job_views import HEAD, cells
+def _print_table(views: Sequence[JobView], running: bool = False) -> None:
+    from gpuwatch.cli import job_views
 
     if not views:
-        print("No job in the ledger yet: a job comes here once it has held a device.")
+        none = (
+            "No job runs now."
+            if running
+            else "No job in the ledger yet: a job comes here once it has held a device."
+        )
+        print(none)
         return
+    views, head, cells = views, job_views.HEAD, job_views.cells
+    if running:
+        views, head, cells = job_views.likeliest_first(views), job_views.RUNNING_HEAD, job_views.running_cells
     rows = [cells(view) for view in views]
     if not sys.stdout.isatty():
-        print(aligned([HEAD, *rows]))
+        print(aligned([head, *rows]))
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in HEAD:
+    for name in head:
         table.add_column(name, overflow="fold")
     for view, row in zip(views, rows, strict=True):
         # Text, because markup in a job's name is the job's, not ours.

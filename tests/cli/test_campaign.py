@@ -169,9 +169,9 @@ def test_hours_by_tag(ledger: str, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     commands.show("llama", by="tag:table", ledger=ledger)
     assert [
-        "TABLE      JOBS  RUNS  DEVICE-HOURS  ENERGY",
-        "3             1     1             2",
-        "(without)     2     2             4",
+        "TABLE      JOBS  RUNS  DEVICE-HOURS  OF IT FAILED  ENERGY  COST",
+        "3             1     1             2             2",
+        "(without)     2     2             4             0",
     ] == capsys.readouterr().out.splitlines()
     with pytest.raises(typer.BadParameter):
         commands.show("llama", by="table", ledger=ledger)

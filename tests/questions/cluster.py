@@ -2,7 +2,8 @@
 
 Nodes gw1 and gw2 have agents, gw9 has none. Ada trains the same thing twice, fast (201) and slow (202); bob
 declares half of what he needs, job after job (301 to 306); carol holds two devices that do nothing (401); dan's
-job runs on gw9 (501); ada's paper has a run that completed and one that failed (601, 602); eve's run has a hot device (701).
+job runs on gw9 (501); ada's paper has a run that completed and one that failed (601, 602); eve's run has a hot
+device (701).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from gpuwatch.ledger import charging, forecast_tables, writing
+from gpuwatch.ledger import burnup_store, charging, forecast_tables, writing
 from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.rate_file import read_rates
 from gpuwatch.ledger.record_store import post_grants, post_records
 from gpuwatch.ledger.store import Store
+from gpuwatch.model import BurnUp, BurnUpPoint
 from gpuwatch.schedulers.base import Grant, Live, Record
 from tests.ledger.batch import record
 from tests.ledger.deliveries import delivery, progress, row
@@ -127,11 +129,18 @@ def fill(store: Store) -> None:
 
 
 def _foretell(connection: Any) -> None:
-    """Yesterday 80 to 120 device-hours of 701, now 200 to 280: it became slower in between."""
+    """Yesterday 80 to 120 device-hours of 701, now 200 to 280: a step takes 8 times what it took until then."""
+    started = int(NOW - 36 * HOUR)
+    steps = [(hour, 40.0 * hour) for hour in range(1, 13)] + [
+        (hour, 480 + 5.0 * (hour - 12)) for hour in range(13, 37)
+    ]
+    curve = [BurnUpPoint(float(started), 0.0, None, 0.0, 1000.0)]
+    curve += [BurnUpPoint(started + hour * HOUR, 4.0 * hour * HOUR, None, step, 1000.0) for hour, step in steps]
+    burnups = {("701", started): BurnUp(float(started), tuple(curve), HOUR)}
+    burnup_store.save_burnups(connection, "default", burnups, NOW)
     points = ((-1.0, 48.0, (80.0, 100.0, 120.0), 0.4), (-0.5, 96.0, (150.0, 180.0, 220.0), 0.97),
               (0.0, 144.0, (200.0, 240.0, 280.0), 0.995))  # fmt: skip
     its = {"scope": "701", "scope_kind": "job", "cluster": "default", "quantity": "device-hours"}
-    started = int(NOW - 36 * HOUR)
     for day, used, (low, middle, high), p_over in points:
         quantiles = {"q10": low * HOUR, "q50": middle * HOUR, "q90": high * HOUR}
         kept = {"started": started, "time": int(NOW + day * DAY), "used": used * HOUR, "declared": 100 * HOUR,
