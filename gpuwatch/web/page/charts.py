@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 from gpuwatch.web.page.html import Html, tag
 from gpuwatch.web.page.tables import Cell, Column, table
 
 MOST_ROWS = 120
+FEWEST = 3
 
 Item = TypeVar("Item")
 
 
 def chart(
-    kind: str, title: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]], note: str = "",
+    kind: str, title: str, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], note: str = "",
     **told: float | str | None,
 ) -> Html:  # fmt: skip
-    """A figure; `told` is what the script needs beside the rows, as `data-` attributes."""
+    """A figure; `told` is what the script needs beside the rows, as `data-` attributes.
+
+    Two points are no picture: of so few there is the table alone.
+    """
     attributes = {f"data_{key}": f"{each:.12g}" if isinstance(each, float) else each for key, each in told.items()}
     return tag(
         "figure",
@@ -25,7 +29,7 @@ def chart(
         tag("div", class_="plot", aria_hidden="true"),
         tag("p", note, class_="note") if note else None,
         tag("details", tag("summary", "The numbers"), table(title, columns, rows, class_="numbers"), open=True),
-        class_="chart", data_chart=kind, **attributes,
+        class_="chart", data_chart=kind if len(rows) >= FEWEST else None, **attributes,
     )  # fmt: skip
 
 

@@ -29,8 +29,11 @@ RETRY_MILLISECONDS = 5000
 class Events:
     """The streams that are open. Used in the server's loop only."""
 
-    def __init__(self, passed: Callable[[], Passed], look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(
+        self, passed: Callable[[], Passed], clock: Callable[[], float], look_seconds: float = LOOK_SECONDS
+    ) -> None:
         self._passed = passed
+        self._clock = clock
         self._look_seconds = look_seconds
         self._open: Counter[tuple[str, int | None]] = Counter()
 
@@ -60,7 +63,7 @@ class Events:
 
     async def _words(self) -> AsyncGenerator[bytes]:
         said = self._passed()
-        yield b"retry: %d\n\n" % RETRY_MILLISECONDS + _event(said)
+        yield b"retry: %d\n\n" % RETRY_MILLISECONDS + self._event(said)
         quiet = 0.0
         for _ in range(int(LIFE_SECONDS / self._look_seconds)):
             await asyncio.sleep(self._look_seconds)
@@ -68,12 +71,12 @@ class Events:
             now = self._passed()
             if now.number != said.number:
                 said, quiet = now, 0.0
-                yield _event(said)
+                yield self._event(said)
             elif quiet >= HEARTBEAT_SECONDS:
                 quiet = 0.0
                 yield b": there\n\n"
 
-
-def _event(passed: Passed) -> bytes:
-    told = json.dumps({"number": passed.number, "time": passed.time})
-    return f"event: pass\nid: {passed.number:.0f}\ndata: {told}\n\n".encode()
+    def _event(self, passed: Passed) -> bytes:
+        """With the time here, by which a browser whose clock is wrong knows how old figures are."""
+        told = json.dumps({"number": passed.number, "time": passed.time, "now": self._clock()})
+        return f"event: pass\nid: {passed.number:.0f}\ndata: {told}\n\n".encode()

@@ -178,4 +178,6 @@ def _needs(job: Document) -> str:
     quantiles = forecast["quantiles"] if forecast else {}
     ends = [quantiles.get(each) for each in ("0.1", "0.5", "0.9")]
     known = [digits(each / 3600.0).replace(",", "") for each in ends if each is not None]
-    return "..".join(dict.fromkeys(known)) if len(known) == 3 else "N"
+    if len(known) < len(ends):
+        return "N"
+    return "..".join(known) if len({*known}) > 1 else known[0]

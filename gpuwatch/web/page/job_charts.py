@@ -58,21 +58,13 @@ def _quantity(quantity: str, forecast: Document | None, declared: Document | Non
     quantiles = forecast["quantiles"] if forecast else {}
     low, middle, high = (quantiles.get(each) for each in ("0.1", "0.5", "0.9"))
     over = forecast["p_over"] if forecast else None
-    told = UNKNOWN
-    if declared:
-        most = words.of(quantity, declared["high"], unit)
-        told = (
-            most
-            if declared["low"] == declared["high"]
-            else f"{words.of(quantity, declared['low'], unit)} to {most}"
-        )
+    told = words.interval(quantity, declared["low"], declared["high"], unit) if declared else UNKNOWN
     return (
         quantity,
         words.of(quantity, forecast["used"] if forecast else None, unit),
         told,
         words.of(quantity, middle, unit),
-        UNKNOWN if low is None or high is None or low == high
-        else f"{words.of(quantity, low, unit)} to {words.of(quantity, high, unit)}",
+        words.interval(quantity, low, high, unit),
         UNKNOWN if over is None else percent(over),
         words.time(forecast["crosses_at"] if forecast else None),
     )  # fmt: skip

@@ -30,11 +30,11 @@ _STAGES = {
 
 def view(asker: Asker) -> View | None:
     """Both."""
-    main = joined([
-        tag("h1", "Track record"),
+    parts = [
         asker.part("Estimates against outcomes", lambda: _outcomes(asker)),
         asker.part("Forecasts", lambda: _record(asker)),
-    ])  # fmt: skip
+    ]
+    main = joined([tag("h1", "Track record"), tag("div", *parts, class_="pair")])
     return View("Track record", main)
 
 

@@ -9,13 +9,13 @@ from gpuwatch.notifiers.kinds import KINDS
 from gpuwatch.web.page import words
 from gpuwatch.web.page.asking import Asker, View
 from gpuwatch.web.page.campaigns import budgets_table
-from gpuwatch.web.page.html import Child, Html, joined, name, prose, tag
+from gpuwatch.web.page.html import Child, Html, joined, name, tag
 from gpuwatch.web.page.jobs import burnups, jobs_table
 from gpuwatch.web.page.tables import Cell, Column, table
 from gpuwatch.web.page.words import Document
 
 LISTED = 100
-SHOWN = 10
+SHOWN = 8
 _OVER = ("projected", "exceeded", "limit")
 _RESTING = ("idle", "hung", "no_start", "stalled_progress")
 
@@ -97,9 +97,16 @@ def _row(alert: Document) -> Sequence[Child | Cell]:
             tag("span", kind.heading if kind else alert["kind"], class_=f"alert {alert['severity']}"), " ", muted,
         ]),
         name(whose, 24),
-        prose(alert["text"]),
+        _brief(alert),
         Cell(words.time(alert["raised"]), float(alert["raised"])),
     )  # fmt: skip
+
+
+def _brief(alert: Document) -> Html:
+    """What is so, without what it is about (beside it), why, and how often such was right (on its own page)."""
+    first = alert["text"].partition("; because:")[0].partition("; record:")[0]
+    first = first.removeprefix(f"{alert['scope_kind']} {alert['scope']} ")
+    return tag("bdi", first, title=alert["text"])
 
 
 def scope_link(alert: Document) -> Html:

@@ -53,7 +53,7 @@ _Made = tuple[View | None, Viewer]
 
 def page_routes(desk: Desk, passed: Callable[[], Passed]) -> list[Route]:
     """The routes at /ui/; `passed` says in the server's loop what passes there were, and must return at once."""
-    page = _Page(desk, passed, Assets(), Events(passed))
+    page = _Page(desk, passed, Assets(), Events(passed, desk.clock))
     routes = [Route(TREE + room, page.of(room, view)) for room, view in _VIEWS.items()]
     routes += [Route(f"{TREE}{room}/{{name:text}}", page.of(room, view)) for room, view in _NAMED.items()]
     return [

@@ -39,8 +39,16 @@ def table(
     **attributes: str | bool | None,
 ) -> Html:
     """A table whose first column names its rows; wider than the page it scrolls by itself, by keyboard too."""
+    sortable = "data_table" in attributes
     heads = [
-        tag("th", each.head, scope="col", class_=each.classes, title=each.hint or None, data_sorts=each.sorts)
+        tag(
+            "th",
+            each.head,
+            scope="col",
+            class_=each.classes,
+            title=each.hint or None,
+            data_sorts=each.sorts and sortable,
+        )
         for each in columns
     ]
     body = [tag("tr", *_cells(columns, row)) for row in rows]
@@ -53,7 +61,7 @@ def table(
 def _cells(columns: Sequence[Column], row: Sequence[Child | Cell]) -> Iterable[Html]:
     for place, (column, content) in enumerate(zip(columns, row, strict=True)):
         cell = content if isinstance(content, Cell) else Cell(content)
-        sort = None if cell.sort is None else f"{cell.sort:.6g}" if isinstance(cell.sort, float) else cell.sort
+        sort = None if cell.sort is None else f"{cell.sort:.12g}" if isinstance(cell.sort, float) else cell.sort
         if place == 0:
             yield tag("th", cell.content, scope="row", class_=column.classes, data_sort=sort)
         else:

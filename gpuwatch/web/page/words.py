@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from gpuwatch.accounting.amounts import alike, amount, digits, money
+from gpuwatch.accounting.amounts import alike, amount, digits, money, split
 from gpuwatch.accounting.forecast_words import moment, percent
 from gpuwatch.web.page.html import Html, name, tag
 
@@ -39,6 +39,16 @@ def hours(seconds: float | None) -> str:
 def of(quantity: str, value: float | None, unit: str = "") -> str:
     """An amount with its unit."""
     return UNKNOWN if value is None else amount(quantity, value, unit)
+
+
+def interval(quantity: str, low: float | None, high: float | None, unit: str = "") -> str:
+    """Two amounts, their unit once where they are alike."""
+    if low is None or high is None:
+        return UNKNOWN
+    one, other = split(quantity, low, unit), split(quantity, high, unit)
+    if one == other:
+        return " ".join(other).rstrip()
+    return f"{one[0] if one[1] == other[1] else ' '.join(one)} to {' '.join(other)}".rstrip()
 
 
 def energy(job: Document) -> float | None:
