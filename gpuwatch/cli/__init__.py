@@ -34,6 +34,7 @@ COMMANDS = {
     "idle": "gpuwatch.cli.waste:idle",
     "nodes": "gpuwatch.cli.nodes:nodes",
     "budget": "gpuwatch.cli.budget:budget",
+    "report": "gpuwatch.cli.report:report",
     "rates": "gpuwatch.cli.rates:rates",
     "restate": "gpuwatch.cli.restate:restate",
     "backtest": "gpuwatch.cli.backtest:backtest",
