@@ -1,7 +1,7 @@
 #!/bin/sh
 # Gets what the integration tests drive (Prometheus, promtool, Alertmanager, amtool, InfluxDB, VictoriaMetrics,
-# systemd-analyze, Slurm, PostgreSQL) where the machine does not have it: Debian packages, downloaded and unpacked
-# into .cache/debian/root. Nothing is installed and no service is started. Never fails: what cannot be had is said on
+# systemd-analyze, Slurm, PostgreSQL, Chromium) where the machine does not have it: Debian packages, downloaded and
+# unpacked into .cache/debian. Nothing is installed and no service is started. Never fails: what cannot be had is said on
 # one line, and its tests are skipped with the reason.
 set -u
 
@@ -45,6 +45,12 @@ download() {
 libraries_of() {
     apt-cache depends "$@" 2>/dev/null |
         sed -n 's/^ *|*\(Pre\)\{0,1\}Depends: \(lib[a-z0-9.+-]*\)$/\2/p' | grep -v -e '^libc6' -e '^libllvm' | sort -u
+}
+
+# all_libraries_of PACKAGE: the same with the libraries of those libraries
+all_libraries_of() {
+    apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
+        --no-enhances "$1" 2>/dev/null | grep '^lib' | grep -v -e '^libc6' -e '^libllvm' | sort -u
 }
 
 # fetch PACKAGE...: downloads and unpacks all of them, or none
@@ -100,4 +106,10 @@ need mariadbd mariadb-server-core libmariadb3
 server=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$/\1/p')
 need postgres "${server:-postgresql}" "${server:-postgresql}"
 need slurmd-wlm slurmd slurmctld slurmdbd slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin
+# Apart, as it brings several hundred libraries that the others do not need; what Debian calls `chromium` looks for the
+# program where it would be installed.
+(
+    root=$cache/chromium
+    have chromium || need ../lib/chromium/chromium chromium chromium-common $(all_libraries_of chromium)
+)
 exit 0

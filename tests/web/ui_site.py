@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 
@@ -28,6 +31,7 @@ from gpuwatch.web.roles import Access, Person
 from gpuwatch.web.threads import Patient
 from tests.accounting import day
 from tests.accounting.fakes import FakeSource, everything_told
+from tests.integration.debian import UNPACKED
 from tests.ledger.batch import HOUR, T0
 
 NAMES = ("llama-ft", "vit-sweep", "protein-fold", "whisper-eval", "diffusion-xl", "rl-agents", "climate-net")
@@ -70,6 +74,24 @@ def fill(store: Store, until: float = 12.0, step: float = 0.5) -> float:
         source.answers = [_told(jobs, hour, hour - step)]
         accountant.run_pass(T0 + hour * HOUR)
     return T0 + hour * HOUR
+
+
+def running_longest(hour: float) -> str:
+    """The job that has run longest at an hour of the day, does as it should not, and runs on."""
+    lively = [job for job in day.planned() if job.does == "overruns" and job.begins < hour < job.ends - 1.0]
+    return min(lively, key=lambda job: job.begins).job_id
+
+
+def chromium() -> dict[str, Any] | None:
+    """How Playwright launches Debian's Chromium, installed or unpacked; None where there is neither."""
+    installed = shutil.which("chromium")
+    root = UNPACKED.parent / "chromium"
+    program = Path(installed) if installed else root / "usr/lib/chromium/chromium"
+    if not program.is_file():
+        return None
+    folders = [] if installed else [*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*")]
+    more = {"LD_LIBRARY_PATH": ":".join(map(str, folders))} if folders else {}
+    return {"executable_path": str(program), "args": ["--no-sandbox"], "env": {**os.environ, **more}}
 
 
 def _told(jobs: list[day.Planned], hour: float, since: float) -> Delivery:

@@ -84,7 +84,8 @@ def _age(passed: Passed) -> Html:
     words: list[Child] = (
         ["No pass has ended yet."] if passed.time is None else ["Figures as of ", time(passed.time)]
     )
-    return tag("p", *words, tag("span", id="since"), id="age", class_="age", **attributes)
+    told = tag("p", *words, tag("span", id="since"), id="age", class_="age", **attributes)
+    return tag("aside", told, aria_label="How old these figures are")
 
 
 def _footer() -> Html:

@@ -168,7 +168,7 @@ def _to_type(job: Document) -> Html:
 def command(what: str, line: str) -> Html:
     """A line to paste, with what it is for; the script adds a button that copies it."""
     return tag(
-        "div", tag("p", what), tag("pre", tag("code", tag("bdi", line)), data_copy=True, tabindex="0"),
+        "div", tag("p", what), tag("pre", tag("code", tag("bdi", line), tabindex="0"), data_copy=True),
         class_="command",
     )  # fmt: skip
 

@@ -53,7 +53,7 @@ def amounts(job: Document) -> Html:
         ("Cost", words.costs(job),
          prose(f"by rates {', '.join(job['rates'])}") if job["rates"] else "no price is known"),
     ]  # fmt: skip
-    return _section("amounts", "What it used", table("What it used", _AMOUNTS, rows))
+    return _section("amounts", "What it used", table("Each amount, and how it was come by", _AMOUNTS, rows))
 
 
 def quality(job: Document) -> Html:

@@ -12,7 +12,8 @@ from gpuwatch.web.page.words import HOURS, UNKNOWN, Document
 
 STATES = ("running", "waiting", "unseen", "ended")
 FILTERS = ("state", "user", "account", "partition", "campaign", "since", "until")
-LIMIT = "100"
+LIMIT, FURTHER = "100", "400"
+"""So many jobs are on the first page, which is to come at once, and on each after it."""
 
 COLUMNS = (
     Column("Job"),
@@ -35,7 +36,7 @@ def view(asker: Asker) -> View | None:
     """Filters, and a page of the jobs that they leave."""
     asked = {key: value for key in FILTERS if (value := asker.given.get(key, "").strip())}
     following = asker.given.get("cursor", "")
-    page = {**asked, "limit": LIMIT, "cursor": following}
+    page = {**asked, "limit": FURTHER if following else LIMIT, "cursor": following}
     listed = asker.said("/jobs", **page)
     points = burnups(asker.said("/burnups", **page))
     found = listed["jobs"]
