@@ -25,6 +25,7 @@ COMMANDS = {
     "estimate": "gpuwatch.cli.estimate:group",
     "jobs": "gpuwatch.cli.jobs:jobs",
     "show": "gpuwatch.cli.jobs:show",
+    "top": "gpuwatch.cli.top:top",
     "compare": "gpuwatch.cli.compare:compare",
     "alerts": "gpuwatch.cli.alerts:group",
     "campaign": "gpuwatch.cli.campaign:campaign",

@@ -24,6 +24,7 @@ from tests.benchmarks import (
     pushing,
     soak,
     spool,
+    top,
     watching,
 )
 from tests.fake_nvml import FakeNvml
@@ -51,7 +52,7 @@ def main() -> None:
         figures |= {**node.measure(arguments.duration), **attack.measure(), **batch.measure(), **ledger.measure()}
         figures |= {**forecasts.measure(), **backtest.measure(), **alerting.measure(), **watching.measure()}
         figures |= {**influx_lines.measure(), **influx_replay.measure(), **spool.measure()}
-        figures |= pushing.measure(arguments.duration)
+        figures |= {**pushing.measure(arguments.duration), **top.measure()}
     if arguments.soak:
         figures |= soak.measure(arguments.soak)
     print(json.dumps(figures))
