@@ -31,7 +31,7 @@ def boamps(made: Statement) -> dict[str, Any]:
         "measures": _measures(made),
         "infrastructure": _without_none({
             "infraType": tags.get("infrastructure") if tags.get("infrastructure") in _INFRASTRUCTURE else None,
-            "components": [_component(each, made) for each in made.models],
+            "components": [_component(each) for each in made.models],
         }),
         "environment": _without_none({
             "country": tags.get("country"),
@@ -89,18 +89,15 @@ def _measures(made: Statement) -> list[dict[str, Any]]:
             "powerConsumption": energy / _KWH,
             "measurementDuration": made.run_wall_seconds,
             "measurementDateTime": _time(made.begins),
-            "unit": "kWh",
         })
     ]  # fmt: skip
 
 
-def _component(model: ModelRow, made: Statement) -> dict[str, Any]:
+def _component(model: ModelRow) -> dict[str, Any]:
     return _without_none({
         "componentName": model.name or None,
         "componentType": "gpu",
         "nbComponent": model.devices,
-        # Reserved or not, it was this task's while it was held.
-        "share": 1.0,
     })  # fmt: skip
 
 

@@ -75,9 +75,13 @@ class Sum(NamedTuple):
     tolerance: float = 1e-6
 
 
-_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:[,\u2009\u202f' ]\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?", re.ASCII)
+_NUMBER = re.compile(
+    r"[-+]?(?:(?:\d{1,3}(?:[,\u2009\u202f' ]\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d{1,3})?", re.ASCII
+)
 _ATTACHED = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "%": 0.01}
 _LONGEST = 60
+_LARGEST = 1e50
+"""Nothing that is stated is larger, and products of a few such numbers are still numbers."""
 
 
 def exactly(value: float | None) -> Stated | None:
@@ -97,11 +101,11 @@ def read_number(text: str) -> tuple[Stated, str] | None:
     """
     cell = text.strip().strip("*_`~≈< ").strip()[:_LONGEST]
     found = _NUMBER.match(cell)
-    if found is None or not any(each.isdigit() for each in found[0]):
+    if found is None:
         return None
     written = re.sub(r"[,\u2009\u202f' ]", "", found[0])
     value, rest = float(written), cell[found.end() :]
-    if not math.isfinite(value):
+    if abs(value) > _LARGEST:
         return None
     factor = 1.0
     touching = rest[:1]

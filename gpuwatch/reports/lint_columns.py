@@ -9,8 +9,28 @@ from typing import NamedTuple
 from gpuwatch.model import EMPTY
 
 _HOUR, _DAY = 3600.0, 86_400.0
-_JOULES = {"wh": 3600.0, "kwh": 3.6e6, "mwh": 3.6e9, "gwh": 3.6e12, "j": 1.0, "kj": 1e3, "mj": 1e6, "gj": 1e9}
-_GRAMS = {"g": 1.0, "kg": 1e3, "t": 1e6, "tonnes": 1e6, "tonne": 1e6, "tons": 1e6, "kt": 1e9, "mt": 1e6}
+_JOULES = {
+    "wh": 3600.0,
+    "kwh": 3.6e6,
+    "mwh": 3.6e9,
+    "gwh": 3.6e12,
+    "j": 1.0,
+    "joules": 1.0,
+    "kj": 1e3,
+    "mj": 1e6,
+    "gj": 1e9,
+}
+_GRAMS = {
+    "g": 1.0,
+    "grams": 1.0,
+    "kg": 1e3,
+    "t": 1e6,
+    "tonnes": 1e6,
+    "tonne": 1e6,
+    "tons": 1e6,
+    "kt": 1e9,
+    "mt": 1e6,
+}
 _WATTS = {"w": 1.0, "watts": 1.0, "kw": 1e3}
 _TIME = {"h": _HOUR, "hours": _HOUR, "hour": _HOUR, "d": _DAY, "days": _DAY, "day": _DAY, "s": 1.0, "seconds": 1.0}
 _INTENSITY = {"g": 1.0, "gco2": 1.0, "gco2e": 1.0, "gco2eq": 1.0, "kg": 1e3, "kgco2": 1e3, "kgco2e": 1e3, "t": 1e3}
@@ -31,11 +51,12 @@ _HEADS: tuple[tuple[str, Column], ...] = (
     ),
     (r"pue|.*usage effectiveness.*", Column("pue")),
     (r"(dense |peak |bf16 |fp16 )*(tflops?|peak tflops?)( s| per s.*)?", Column("peak_flops", 1e12)),
+    (r"(dense )?peak flops?( .*)?", Column("peak_flops")),
     (r"pflop?s? days?|petaflop s days?", Column("flop", 8.64e19)),
     (r".*\bflops?\b.*", Column("flop")),
     (r"mfu|hfu|.*utili[sz]ation.*|u run", Column("utilization")),
     (
-        r"(gpu|tpu|device|accelerator|chip|a100|h100|v100)s? ?(hours?|hrs?|h)( .*)?",
+        r"(.* )?(gpu|tpu|device|accelerator|chip|a100|h100|v100)s? ?(hours?|hrs?|h)( .*)?",
         Column("device_seconds", _HOUR),
     ),
     (r"(gpu|tpu|device|accelerator|chip)s? ?days?( .*)?", Column("device_seconds", _DAY)),
@@ -43,10 +64,10 @@ _HEADS: tuple[tuple[str, Column], ...] = (
     (r"hours( .*)?", Column("device_seconds", _HOUR)),
     (r"(tdp|tgp|tbp|board power|max power|peak power)( .*)?|.*\btdp\b.*", Column("tdp_watts", 1.0, _WATTS)),
     (
-        r"(w|watts?|power|mean power)( per)?( dev| device| gpu| chip| accelerator)?( .*)?",
+        r"(w|watts?|power|mean power)( per)?( dev| device| gpu| chip| accelerator)?( .*)?|.*power consumption k?w",
         Column("watts", 1.0, _WATTS),
     ),
-    (r"(facility|total|datacenter|data center) (energy|joules|power).*", Column("facility_joules", 0.0, _JOULES)),
+    (r"(facility|datacenter|data center) (energy|joules|power).*", Column("facility_joules", 0.0, _JOULES)),
     (r"(gpu|device|accelerator)s? (energy|joules).*", Column("device_joules", 0.0, _JOULES)),
     (r"(energy|electricity|power consumption).*|[kmg]?wh|joules", Column("energy_joules", 0.0, _JOULES)),
     (r".*(co2|carbon|emission|ghg).*", Column("carbon_grams", 0.0, _GRAMS)),
@@ -76,6 +97,8 @@ def column_of(head: str) -> Column | None:
     words = words_of(head)
     if words in ("t", "tco2", "tco2e", "tco2eq", "t co2", "t co2e", "t co2eq"):
         return Column("carbon_grams", 1e6, _GRAMS)
+    if "market" in words.split():
+        return None  # contracts and certificates, and no grid's
     for expression, column in _HEADS:
         if re.fullmatch(expression, words):
             return column._replace(factor=_factor(column, words)) if column.units else column

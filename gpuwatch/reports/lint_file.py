@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from gpuwatch.errors import Rejected
 from gpuwatch.reports.claims import Claim, Stated, read_number
 from gpuwatch.reports.lint_columns import DEVICE, NAMED, Column, column_of, words_of
+from gpuwatch.reports.lint_own import is_own, own_claims
 
 MOST_ROWS = 10_000
 LARGEST = 8 * 2**20
@@ -55,9 +56,10 @@ def _json(text: str) -> Any:
 
 
 def _of_json(document: Any) -> Iterator[Read]:
-    """Lists of objects, wherever they are not deep in it; a single object is one row."""
-    if isinstance(document, dict):
-        document = document.get("claims", document)
+    """Lists of objects that are not deep in it; a single object is one row."""
+    if is_own(document):
+        yield Read(own_claims(document))
+        return
     lists = [document] if isinstance(document, list) else []
     if isinstance(document, dict):
         lists = [each for each in document.values() if isinstance(each, list) and each] or [[document]]
@@ -145,8 +147,14 @@ def _with(claim: Claim, column: Column, stated: Stated, rest: str) -> Claim:
     factor = column.units.get(word, column.factor)
     if factor <= 0 or getattr(claim, column.field) is not None:
         return claim
+    if stated.digits > _PRINTED:
+        stated = stated._replace(digits=0)
     changed: dict[str, Any] = {column.field: stated.times(factor)}
     return replace(claim, **changed)
+
+
+_PRINTED = 8
+"""With more digits it is a machine's number, and nobody claims them."""
 
 
 def _says_something(claim: Claim) -> bool:

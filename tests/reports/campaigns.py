@@ -21,13 +21,13 @@ from tests.ledger.deliveries import declared, delivery, row
 from tests.ledger.test_charging import tariffs
 
 NAME = "llama-ft"
-BEGUN = datetime(2026, 9, 1, 8, tzinfo=UTC).timestamp()
+BEGUN = datetime(2024, 9, 1, 8, tzinfo=UTC).timestamp()
 HOUR, DAY = 3600.0, 86_400.0
 RATES = """\
-price,H100,,2026-01-01,,2.10,EUR,board decision 31,2026,
-pue,,,2026-01-01,,1.24,,annual report,2025,
-intensity,,,2026-01-01,2026-09-12,331,,grid operator,2025,
-intensity,,,2026-09-12,,298,,grid operator,2026,
+price,H100,,2023-01-01,,2.10,EUR,board decision 31,2023,
+pue,,,2023-01-01,,1.24,,annual report,2023,
+intensity,,,2023-01-01,2024-09-12,331,,grid operator,2023,
+intensity,,,2024-09-12,,298,,grid operator,2024,
 """
 MODEL = "NVIDIA H100 80GB HBM3"
 DECLARED = "for=campaign:llama-ft device-hours=2100..2400..3000 energy=1500kWh basis=flops"
