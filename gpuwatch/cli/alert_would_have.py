@@ -11,6 +11,7 @@ import typer
 
 from gpuwatch.cli.jobs import JsonOption, LedgerOption, client_for, opened
 from gpuwatch.cli.options import ConfigOption, seconds_of
+from gpuwatch.cli.waiting import waiting
 from gpuwatch.errors import Forbidden
 
 if TYPE_CHECKING:
@@ -87,5 +88,6 @@ def _figures(
     gc.disable()
     with opened(ledger, config_file) as connection:
         there = episodes.raised_since(connection, settings.site.cluster, begins)
-    told = simulate(there, by_policy(supposed), limits, now)
-    return figures(there, told, seconds / _DAY, in_force)
+    with waiting(f"looking at {len(there):,} alerts"):
+        told = simulate(there, by_policy(supposed), limits, now)
+        return figures(there, told, seconds / _DAY, in_force)

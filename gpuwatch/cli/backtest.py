@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import typer
 
 from gpuwatch.cli.jobs import JsonOption, LedgerOption, opened
 from gpuwatch.cli.options import ConfigOption
+from gpuwatch.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from gpuwatch.forecast.history import BacktestRun
@@ -73,10 +73,11 @@ def backtest(
             from gpuwatch.forecast.chains_cut import cut
 
             history = cut(history, chain)
-        _say(f"replaying {len(history):,} runs")
         from gpuwatch.forecast.backtest import replayed
 
-        print_replay(replayed(history, tolerance), len(history), tolerance, left_out, as_json)
+        with waiting(f"replaying {len(history):,} runs") as told:
+            replay = replayed(history, tolerance, told)
+        print_replay(replay, len(history), tolerance, left_out, as_json)
 
 
 def print_replay(replay: Replayed, runs: int, tolerance: float, left_out: LeftOut | None, as_json: bool) -> None:
@@ -114,11 +115,10 @@ def _history(
     if runs is not None:
         from gpuwatch.cli.run_files import read
 
-        _say("reading runs" if progress is None else "reading runs and progress")
-        return read(runs, progress)
+        with waiting("reading runs" if progress is None else "reading runs and progress"):
+            return read(runs, progress)
     from gpuwatch.accounting.past_runs import past_runs
 
-    _say("reading the ledger")
     with opened(ledger, config_file) as connection:
         return past_runs(connection, time.time()), None
 
@@ -133,9 +133,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-
-
-def _say(what: str) -> None:
-    """Somebody who waits at a terminal is told what for."""
-    if sys.stderr.isatty():
-        print(f"gpuwatch: {what} …", file=sys.stderr)

@@ -34,6 +34,12 @@ class TextFile:
             while line := file.readline(LONGEST_LINE):
                 yield line.decode(errors="surrogateescape")
 
+    @property
+    def part(self) -> float | None:
+        """What part of it was read; None where that is not known."""
+        size = os.fstat(self._file.fileno()).st_size
+        return min(1.0, self._file.tell() / size) if size > 0 else None
+
     def has(self, words: bytes) -> bool:
         """Whether the words stand anywhere in it."""
         with self._reading() as file:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -23,6 +23,7 @@ from gpuwatch.cli.files import TextFile
 from gpuwatch.cli.jobs import JsonOption, usual_ledger
 from gpuwatch.cli.options import ConfigOption
 from gpuwatch.cli.periods import zone_named
+from gpuwatch.cli.waiting import waiting
 from gpuwatch.errors import Rejected
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ def sacct(
         imported = Imported(text.name, cluster or settings.site.cluster)
         reading = _reading(settings, imported.cluster, text, timezone)
         found = _records(text, fields, delimiter, reading)
-        _post(found, settings, ledger, imported)
+        with waiting(f"importing {hygiene.log(text.name)}") as told:
+            _post(found, settings, ledger, imported, lambda: told(text.part))
     imported.tell("job", as_json)
 
 
@@ -232,7 +234,10 @@ def _opened(settings: Settings, ledger: str | None, cluster: str) -> Store:
     return store
 
 
-def _post(found: Iterator[Record | Rejected], settings: Settings, ledger: str | None, imported: Imported) -> None:
+def _post(
+    found: Iterator[Record | Rejected], settings: Settings, ledger: str | None, imported: Imported,
+    each: Callable[[], None],
+) -> None:  # fmt: skip
     """Batch by batch, so that memory is bounded and nobody who writes meanwhile waits for long."""
     from gpuwatch.ledger.charging import catch_up
 
@@ -241,6 +246,7 @@ def _post(found: Iterator[Record | Rejected], settings: Settings, ledger: str | 
         while batch := list(islice(found, _BATCH)):
             _post_batch(store, batch, imported)
             catch_up(store, imported.cluster, tariffs, time.time())
+            each()
 
 
 def _post_batch(store: Store, batch: Iterable[Record | Rejected], imported: Imported) -> None:

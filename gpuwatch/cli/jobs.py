@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpuwatch.cli.options import ConfigOption, ledger_in, own_directory
+from gpuwatch.cli.waiting import waiting
 from gpuwatch.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -295,7 +296,7 @@ def opened(ledger: str | None, config_file: Path | None) -> Iterator[Connection]
     """One view of the ledger that is named, else of the configured one, else of this user's `gpuwatch up`."""
     store = open_usual(ledger, config_file)
     try:
-        with store.reading() as connection:
+        with store.reading() as connection, waiting("reading the ledger"):
             yield connection
     finally:
         store.close()

@@ -10,6 +10,7 @@ import typer
 
 from gpuwatch.cli.jobs import LedgerOption, open_usual
 from gpuwatch.cli.options import ConfigOption
+from gpuwatch.cli.waiting import waiting
 from gpuwatch.errors import Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def backup(
 
     if file.exists():
         raise Rejected(f"{str(file)!r}: is there already; name a new file")
-    with closing(open_usual(ledger, config_file)) as store:
+    with closing(open_usual(ledger, config_file)) as store, waiting("copying the ledger"):
         store_sqlite.copy(_file_of(store, "pg_dump"), file)
     print(f"{file}: {file.stat().st_size:,} bytes")
 
@@ -43,7 +44,7 @@ def check(ledger: LedgerOption = None, config_file: ConfigOption = None) -> None
 
     with closing(open_usual(ledger, config_file)) as store:
         path = _file_of(store, "pg_amcheck")
-        with store.reading() as connection:
+        with store.reading() as connection, waiting("looking through the ledger"):
             store_sqlite.check_whole(connection, path)
     print(f"{path}: whole")
 

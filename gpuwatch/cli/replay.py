@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gpuwatch.cli.waiting import waiting
 from gpuwatch.devices.replay import MAX_GAP_SECONDS, DeviceReplay, FileReplay, JobReplay, Replay, method_of
 from gpuwatch.devices.replay import replay as _replay
 from gpuwatch.hygiene import log
@@ -30,7 +31,8 @@ def replay(
     """
     if not isfinite(max_gap):
         raise typer.BadParameter(f"{max_gap} is no number of seconds", param_hint="--max-gap")
-    outcome = _replay(files, max_gap)
+    with waiting(f"replaying {len(files):,} file{'' if len(files) == 1 else 's'}"):
+        outcome = _replay(files, max_gap)
     if json:
         print(_json.dumps(document(outcome), separators=(",", ":"), allow_nan=False))
     else:

@@ -13,6 +13,7 @@ import typer
 from gpuwatch import hygiene
 from gpuwatch.cli.jobs import JsonOption
 from gpuwatch.cli.options import ConfigOption
+from gpuwatch.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,10 +84,10 @@ def _restate(
     days = first, last if until is not None else last + 1
     done: list[Restatement] = []
     try:
-        with writing(ledger, config_file) as (connection, actor):
+        with waiting("restating") as told, writing(ledger, config_file) as (connection, actor):
             by = hygiene.label(name_of(actor.person))
             of = cluster or settings.site.cluster
-            done.append(restated(connection, of, days, tariffs, by, hygiene.log(reason), now))
+            done.append(restated(connection, of, days, tariffs, by, hygiene.log(reason), now, told))
             if dry_run:
                 raise _Undone
     except _Undone:

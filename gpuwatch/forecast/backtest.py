@@ -8,7 +8,7 @@ is a fact, and no forecast. An overrun that nobody called by then counts as call
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from typing import NamedTuple
@@ -35,6 +35,7 @@ from gpuwatch.forecast.trials import (
 )
 
 _AT_ONCE = 512
+_TOLD_EACH = 100
 _FIRST: Stage = "submit"
 _STAGES: Mapping[float, Stage] = {share: stage for stage, share in SHARES.items()}
 _SHARES = tuple(sorted({*_STAGES, *(number / POLLS for number in range(1, POLLS))}))
@@ -83,19 +84,33 @@ class _Running:
         return Begun(run.user, run.account, run.name, _batch(run), run.started, run.devices, run.declared)
 
 
-def replayed(runs: Sequence[BacktestRun], tolerance: float) -> Replay:
+def replayed(runs: Sequence[BacktestRun], tolerance: float, told: Callable[[float], None] | None = None) -> Replay:
     """Replay runs in the order of time; `tolerance` is how far above what is declared an overrun begins.
 
-    Each cluster is replayed by itself, as it is forecast.
+    Each cluster is replayed by itself, as it is forecast. `told` is called now and then with what part is done.
     """
     of_cluster = defaultdict[str, list[BacktestRun]](list)
     for run in runs:
         of_cluster[run.cluster].append(run)
-    replays = [_Replaying(tolerance).over(some) for some in of_cluster.values() or ([],)]
+    ended = _Ended(len(runs), told)
+    replays = [_Replaying(tolerance, ended).over(some) for some in of_cluster.values() or ([],)]
     return Replay(
         tuple(trial for each in replays for trial in each.trials),
         {rule: tuple(trial for each in replays for trial in each.baselines[rule]) for rule in BASELINES},
     )
+
+
+class _Ended:
+    """Counts runs that are over, and tells now and then what part of all they are."""
+
+    def __init__(self, runs: int, told: Callable[[float], None] | None) -> None:
+        self._runs, self._told, self._count = runs, told, 0
+
+    def add(self) -> None:
+        """One more."""
+        self._count += 1
+        if self._told is not None and self._count % _TOLD_EACH == 0:
+            self._told(min(1.0, self._count / self._runs))
 
 
 class _Replaying:
@@ -105,8 +120,9 @@ class _Replaying:
     decision says is corrected by what was known at its time.
     """
 
-    def __init__(self, tolerance: float) -> None:
+    def __init__(self, tolerance: float, ended: _Ended) -> None:
         self._tolerance = tolerance
+        self._ended = ended
         self._experience = Experience()
         self._calibration = Calibration()
         self._baselines = Baselines(tolerance)
@@ -133,6 +149,7 @@ class _Replaying:
                 self._experience.begin(there[place].run.job_id, there[place].begun)
             else:
                 self._end(there[place])
+                self._ended.add()
         self._judge_all()
         return Replay(tuple(self._trials), self._baselines.trials())
 

@@ -6,7 +6,7 @@ are facts and are not touched by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -76,9 +76,16 @@ class _Adding:
 
 
 def restate(
-    connection: Connection, cluster: str, days: tuple[int, int], tariffs: Tariffs, by: str, reason: str, now: float
+    connection: Connection,
+    cluster: str,
+    days: tuple[int, int],
+    tariffs: Tariffs,
+    by: str,
+    reason: str,
+    now: float,
+    told: Callable[[float], None] = lambda _part: None,
 ) -> Restatement:
-    """Reckon the days [first, last) of a cluster by the rates in force, in the caller's transaction."""
+    """Reckon the days [first, last) by the rates in force, in the caller's transaction; `told` what part is done."""
     have_charges_alone(connection, cluster)
     edition = _next_edition(connection, cluster)
     before, after = _Adding(), _Adding()
@@ -86,7 +93,7 @@ def restate(
     jobs: set[str] = set()
     rows = 0
     tariffs.keep(connection, now)
-    for some in _portions(connection, cluster, days):
+    for some in _portions(connection, cluster, days, told):
         changed = []
         for old in some:
             new = _again(old, edition, tariffs)
@@ -126,10 +133,14 @@ def _next_edition(connection: Connection, cluster: str) -> int:
     return (latest or 0) + 1
 
 
-def _portions(connection: Connection, cluster: str, days: tuple[int, int]) -> Iterator[list[dict[str, Any]]]:
+def _portions(
+    connection: Connection, cluster: str, days: tuple[int, int], told: Callable[[float], None]
+) -> Iterator[list[dict[str, Any]]]:
     """The charges of these days that are not restated yet, day by day: one that is read is not read again."""
     there = tables.charges.c
-    for day in range(*_between(connection, cluster, days)):
+    first_day, last_day = _between(connection, cluster, days)
+    for day in range(first_day, last_day):
+        told((day - first_day) / (last_day - first_day))
         query = select(tables.charges).where(there.cluster == cluster, there.day == day, there.current)
         rows = [dict(row._mapping) for row in connection.execute(query)]
         for first in range(0, len(rows), _AT_ONCE):
