@@ -81,7 +81,7 @@ _NUMBER = re.compile(
 _ATTACHED = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "%": 0.01}
 _LONGEST = 60
 _LARGEST = 1e50
-"""Nothing that is stated is larger, and products of a few such numbers are still numbers."""
+"""Nothing that is stated is larger, nor its inverse smaller; products of a few such numbers are still numbers."""
 
 
 def exactly(value: float | None) -> Stated | None:
@@ -105,7 +105,7 @@ def read_number(text: str) -> tuple[Stated, str] | None:
         return None
     written = re.sub(r"[,\u2009\u202f' ]", "", found[0])
     value, rest = float(written), cell[found.end() :]
-    if abs(value) > _LARGEST:
+    if abs(value) > _LARGEST or 0 < abs(value) < 1 / _LARGEST:
         return None
     factor = 1.0
     touching = rest[:1]

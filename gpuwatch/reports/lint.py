@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from gpuwatch.reports.checks import (
     TOLERANCE,
@@ -40,6 +39,9 @@ NODE_WATTS = 2.0
 """The same where the node's other parts may be in it."""
 RECOMPUTED = 1.6
 """Counted FLOP over 6ND: attention and recomputation add to it, nothing takes away."""
+LOOSELY = 1.6
+"""By which factor energy may be off that follows from hours and the board's power, or without a PUE."""
+_MOST_SLACK = 1e3
 _SAME = 0.02
 DIGITS = 4
 """More significant digits than these no energy or carbon figure has: sensors are good to 5 %."""
@@ -154,22 +156,21 @@ def _within(claim: Claim, mean: Side, board: Stated, limit: str, most: float) ->
 
 def _carbon(claim: Claim, known: Known | None, usual: float | None) -> Iterator[Check]:
     """Carbon is facility energy times the grid's intensity; what it implies must be a grid's."""
-    if claim.carbon_grams is None or not _positive(claim.carbon_grams):
-        return
+    carbon = claim.carbon_grams
     energy, what, slack = _facility(claim, known)
-    if energy is None:
+    if carbon is None or carbon.value < 0 or energy is None:
         return
-    left = side("CO2e", "carbon", claim.carbon_grams)
-    if _is(claim.grams_per_kwh) and claim.grams_per_kwh is not None:
-        grams = claim.grams_per_kwh
+    left, grams = side("CO2e", "carbon", carbon), claim.grams_per_kwh
+    if grams is not None and _positive(grams, carbon):
         right = side(f"{what} × {_range(grams)} g/kWh", "carbon", energy.times(1 / _KWH), grams)
-        need = claim.carbon_grams.value / grams.value
-        remedy = f"CO2e of {shown('carbon', right.value)}, or energy of {shown('energy', need * _KWH)}"
+        need = shown("energy", carbon.value / grams.value * _KWH)
+        remedy = f"CO2e of {shown('carbon', right.value)}, or energy of {need}"
         yield equal(claim, "CO2e = energy × intensity", left, right._replace(slack=right.slack * slack), remedy)
         return
-    implied = claim.carbon_grams.value / (energy.value / _KWH)
-    allowed = TOLERANCE * slack * energy.slack * claim.carbon_grams.slack
-    yield _grid(claim, f"{left.words} / {what} {shown('energy', energy.value)}", implied, allowed, usual)
+    kwh = energy.value / _KWH
+    allowed = TOLERANCE * slack * energy.slack * carbon.slack if carbon.value else 1.0
+    words = f"{left.words} / {what} {shown('energy', energy.value)}"
+    yield _grid(claim, words, carbon.value / kwh, allowed, usual, kwh)
 
 
 def _range(stated: Stated) -> str:
@@ -193,26 +194,29 @@ def _facility(claim: Claim, known: Known | None) -> tuple[Stated | None, str, fl
     value = hours.value * watts.value * pue
     relative = hours.slack * watts.slack - 1
     words = "device-hours × W" + (" × PUE" if pue != 1.0 else "")
-    # Without a PUE the facility's may be twice that; a mean is less than a board's limit.
-    return Stated(value, value * min(relative, 0.9), 0), words, 1.0 if claim.pue else 1.6
+    sure = claim.watts is not None and claim.pue is not None
+    return Stated(value, value * min(relative, 0.9), 0), words, 1.0 if sure else LOOSELY
 
 
-def _grid(claim: Claim, left: str, implied: float, slack: float, usual: float | None) -> Check:
+def _grid(
+    claim: Claim, left: str, implied: float, slack: float, usual: float | None, kwh: float | None = None
+) -> Check:
     low, high = GRID
     right = f"a grid, {number(low)} to {number(high)} g/kWh"
     words = left if left.endswith("g/kWh") else f"{left} = {number(implied)} g/kWh"
+    identity = "stated intensity is a grid's" if kwh is None else "implied intensity is a grid's"
     if low / slack <= implied <= high * slack:
-        return Check(claim.row, "implied intensity is a grid's", "holds", words, right)
+        return Check(claim.row, identity, "holds", words, right)
     like = usual if usual is not None else WORLD
     of = "of the other rows" if usual is not None else "of the world in 2024 (Ember)"
-    factor = max(implied / like, like / implied)
-    carbon = claim.carbon_grams.value if claim.carbon_grams is not None else 0.0
-    remedy = (
-        f"at the {number(like)} g/kWh {of} it would be {shown('carbon', carbon / implied * like)}, "
-        f"{number(factor)} times as {'much' if implied < like else 'little'}; "
-        "market-based figures belong beside location-based ones, and say so"
-    )
-    return Check(claim.row, "implied intensity is a grid's", "wrong", words, right, factor, remedy)
+    remedy = f"check the unit; {number(like)} g/kWh are those {of}"
+    factor = max(implied / like, like / implied) if implied > 0 else None
+    if kwh is not None:
+        remedy = f"at the {number(like)} g/kWh {of} it would be {shown('carbon', kwh * like)}"
+        if factor is not None:
+            remedy += f", {number(factor)} times as {'much' if implied < like else 'little'}"
+    remedy += "; market-based figures belong beside location-based ones, and say so"
+    return Check(claim.row, identity, "wrong", words, right, factor, remedy)
 
 
 def _usual_intensity(claims: Sequence[Claim]) -> float | None:
@@ -233,17 +237,9 @@ def _ratios(claim: Claim, known: Known | None, usual: float | None) -> Iterator[
         verdict = "doubtful" if verdict == "holds" and value > USUAL_PUE else verdict
         remedy = "" if verdict == "holds" else "PUE is facility energy over that of the machines: 1 or more"
         yield Check(claim.row, "PUE", verdict, f"PUE {_range(claim.pue)}", "1 to 2, at most 3", None, remedy)
-    if claim.grams_per_kwh is not None:
-        yield replace(
-            _grid(
-                claim,
-                f"{_range(claim.grams_per_kwh)} g/kWh",
-                claim.grams_per_kwh.value,
-                claim.grams_per_kwh.slack,
-                usual,
-            ),
-            identity="stated intensity is a grid's",
-        )
+    grams = claim.grams_per_kwh
+    if grams is not None:
+        yield _grid(claim, f"{_range(grams)} g/kWh", grams.value, min(grams.slack, _MOST_SLACK), usual)
 
 
 def _hours(claim: Claim, known: Known | None, usual: float | None) -> Iterator[Check]:

@@ -67,6 +67,6 @@ def _room(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _number(document: Mapping[str, Any], name: str) -> Stated | None:
     value = document.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e50:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-50 < value < 1e50:
         return None
     return exactly(float(value))

@@ -8,7 +8,8 @@ from itertools import groupby
 
 from gpuwatch.accounting.amounts import digits
 from gpuwatch.ledger.charges import date_of
-from gpuwatch.model import Forecast
+from gpuwatch.ledger.forecast_store import KeptForecast
+from gpuwatch.model import Estimate, Forecast
 from gpuwatch.reports import svg, words
 from gpuwatch.reports.blocks import PlotName
 from gpuwatch.reports.statement import Day, Statement
@@ -48,12 +49,18 @@ def _burn_up(made: Statement) -> str:
     parts += [
         svg.path([(curve[0][0], _BOX.bottom), *curve, (curve[-1][0], _BOX.bottom)], "fill-used", closed=True),
         svg.path(curve, "line-used"),
-        *_limits(made, marks, y),
-        svg.text(
-            curve[-1][0] + 6, curve[-1][1] + 4, f"{words.hours(made.total.device_seconds)} h", kind="label strong"
-        ),
+        *_limits(marks, y, [each[1][len(each[1]) // 2] for each in fan] or [points[-1][1]]),
+        _reached(made, curve[-1], goes_on=bool(fan)),
     ]
     return svg.drawing(_HEIGHT, "device-hours used over time", parts)
+
+
+def _reached(made: Statement, last: tuple[float, float], goes_on: bool) -> str:
+    """What it came to, beside the end of the curve; above it where a forecast goes on from there."""
+    shown = f"{words.hours(made.total.device_seconds)} h"
+    if goes_on:
+        return svg.text(last[0] - 4, last[1] - 8, shown, "end", "label strong")
+    return svg.text(last[0] + 6, last[1] + 4, shown, kind="label strong")
 
 
 def _grid(box: Box, x: Scale, y: Scale, ticks: Sequence[float], made: Statement) -> Iterator[str]:
@@ -66,9 +73,9 @@ def _grid(box: Box, x: Scale, y: Scale, ticks: Sequence[float], made: Statement)
     yield svg.line(box.left, box.bottom, box.right, box.bottom, "axis")
 
 
-def _band(told: Sequence[object], x: Scale, y: Scale, most: float) -> Iterator[str]:
+def _band(told: Sequence[KeptForecast], x: Scale, y: Scale, most: float) -> Iterator[str]:
     """What was forecast at each time, 8 of 10 cases, and its median."""
-    points = [(getattr(each, "time", 0.0), getattr(each, "quantiles", {})) for each in told]
+    points = [(each.time, each.quantiles) for each in told]
     shown = [(time, quantiles) for time, quantiles in points if x.low <= time <= x.high]
     if len(shown) < 2:
         return
@@ -113,19 +120,22 @@ def _wedge(
         yield svg.text(x.at(time) + 6, y.at(middle) + 4, f"≈ {digits(middle)} h", kind="label strong")
 
 
-def _limits(made: Statement, marks: Iterable[object], y: Scale) -> Iterator[str]:
+def _limits(marks: Iterable[Estimate], y: Scale, taken: Sequence[float]) -> Iterator[str]:
+    """Lines of what was declared, named at the right, or inside where something else is named there."""
     seen: list[float] = []
     for each in marks:
-        likely = getattr(each, "likely", 0.0) / _HOUR
+        likely = each.likely / _HOUR
         if likely in seen:
             continue
-        near = any(abs(y.at(likely) - y.at(other)) < 14 for other in (*seen, made.total.device_seconds / _HOUR))
+        near = any(abs(y.at(likely) - y.at(other)) < _LINE for other in (*seen, *taken))
         seen.append(likely)
+        left, above = (_BOX.left + 6, -5) if near else (_BOX.right + 6, 4)
         yield svg.line(_BOX.left, y.at(likely), _BOX.right, y.at(likely), "line-declared")
-        at = (_BOX.left + 6, "start") if near else (_BOX.right + 6, "start")
-        yield svg.text(
-            at[0], y.at(likely) + (-5 if near else 4), f"declared {digits(likely)}", at[1], "label declared"
-        )
+        yield svg.text(left, y.at(likely) + above, f"declared {digits(likely)}", kind="label declared")
+
+
+_LINE = 14.0
+"""So high is a line of text."""
 
 
 def _days(made: Statement) -> str:

@@ -33,7 +33,7 @@ def test_numbers_are_read_as_people_write_them(text: str, value: float, rest: st
     assert (pytest.approx(value), rest) == (read[0].value, read[1])
 
 
-@pytest.mark.parametrize("text", ["", "in W?", "n/a", "–", ".", "e5", "1e999", "x12"])
+@pytest.mark.parametrize("text", ["", "in W?", "n/a", "–", ".", "e5", "1e999", "1e-300", "x12"])
 def test_what_is_no_number_is_none(text: str) -> None:
     """Also what is larger than any number."""
     assert read_number(text) is None

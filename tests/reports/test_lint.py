@@ -129,6 +129,14 @@ def test_beside_other_rows_their_grid_is_the_measure() -> None:
     assert "at the 385 g/kWh of the other rows" in found.remedy
 
 
+def test_tonnes_that_are_zero_are_no_grids() -> None:
+    """What a contract makes of it belongs beside it."""
+    (found,) = lint(read_claims("run,MWh,tCO2e\nA,100,0\n", "x").claims, device_known).findings
+
+    assert ("implied intensity is a grid's", "wrong", None) == (found.identity, found.verdict, found.factor)
+    assert "it would be 47.3 t; market-based" in found.remedy
+
+
 def test_energy_above_the_boards_power_is_wrong() -> None:
     """Devices cannot draw more; whole nodes may draw twice as much, which is said."""
     claim = Claim("run", "X", device_seconds=Stated(HOUR))

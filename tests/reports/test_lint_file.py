@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpuwatch.errors import Rejected
+from gpuwatch.reports.lint import lint
 from gpuwatch.reports.lint_columns import column_of
+from gpuwatch.reports.lint_devices import device_known
 from gpuwatch.reports.lint_file import read_claims
 
 HOUR = 3600.0
@@ -107,6 +111,30 @@ def test_a_row_that_is_too_short_is_read_as_far_as_it_goes() -> None:
     claims = read_claims("run,gpu hours,tCO2e\nA,5\nB,6,7,8,9\n", "a.csv").claims
 
     assert [None, 7e6] == [each.carbon_grams and each.carbon_grams.value for each in claims]
+
+
+_HEADS = (
+    "run", "gpu_hours", "energy", "MWh", "PUE", "g/kWh", "tCO2e", "params", "tokens", "FLOP", "device", "devices",
+    "days", "W", "tdp_watts", "MFU", "cost", "facility energy kWh", "GPU energy", "peak FLOP/s",
+)  # fmt: skip
+_CELLS = (
+    "0", "-1", "1e49", "1e-49", "7.0M", "400 T", "in W?", "H100", "A100-80", "", "1%", "36 MWh", "**2**", "~3",
+    "total", "99999999999999999999", "0.0000001", "inf", "nan", "1,2,3", "12,345.67", "0.0",
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(st.sampled_from(_CELLS), min_size=5, max_size=5), min_size=1, max_size=4), st.data())
+def test_no_table_is_too_strange_to_be_checked(rows: list[list[str]], data: st.DataObject) -> None:
+    """Zeros, enormous and negative numbers and words in any column: a factor is 1 or more, or none."""
+    heads = data.draw(st.permutations(_HEADS))[:5]
+    text = "\n".join(";".join(each) for each in (heads, *rows))
+    try:
+        claims = read_claims(text, "a.csv").claims
+    except Rejected:
+        return
+
+    checks = lint(claims, device_known).checks
+    assert all(each.factor is None or 0.999 < each.factor < float("inf") for each in checks)
 
 
 def test_deep_json_does_no_harm() -> None:
