@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 DURATION ?= 60
 SOAK ?= 0
 
-.PHONY: demo test lint bench lock generate clean help
+RENDER := grafana/render
+PICTURES ?=
+
+.PHONY: demo test lint bench lock generate schema pictures clean help
 
 help:
 	@echo "make demo      simulated accelerators, real pipeline: watch a job overrun (Ctrl-C ends it)"
@@ -13,6 +16,8 @@ help:
 	@echo "make lint      ruff format and check, mypy --strict"
 	@echo "make bench     what agent and accounting cost: 8 fake GPUs, an attack, 20,000 jobs; one JSON object (DURATION=seconds; SOAK=1800 for half an hour of soak)"
 	@echo "make generate  dashboards and the pages of metrics and commands from their sources"
+	@echo "make schema    are the dashboards some to Grafana's own types? (npm)"
+	@echo "make pictures  the pictures of the documentation (npm, Chromium; ten minutes; PICTURES=statement for some)"
 	@echo "make lock      pin the requirements again"
 
 $(VENV)/python:
@@ -47,9 +52,22 @@ bench: $(VENV)/dev
 	@$(BIN)/python -m tests.benchmarks --duration $(DURATION) --soak $(SOAK)
 
 generate: $(VENV)/dev
-	$(BIN)/python grafana/generate.py
+	$(BIN)/python -m grafana
 	$(BIN)/gpuwatch metrics --markdown > docs/metrics.md
 	$(BIN)/python docs/generate.py
+
+$(RENDER)/node_modules/.package-lock.json: $(RENDER)/package-lock.json
+	@command -v npm >/dev/null || { echo "no npm: nothing of Grafana's to check or draw dashboards with"; exit 1; }
+	@cd $(RENDER) && npm ci --silent
+
+schema: $(RENDER)/node_modules/.package-lock.json
+	@node $(RENDER)/types.mjs grafana/dashboards/*.json
+	@echo "Grafana's types accept every dashboard"
+
+pictures: $(VENV)/dev
+	-@$(MAKE) --no-print-directory $(RENDER)/node_modules/.package-lock.json
+	@sh tests/integration/packages.sh
+	@$(BIN)/python -m docs.pictures $(PICTURES)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml --group dev -o requirements-dev.lock

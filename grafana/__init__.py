@@ -1,0 +1,1 @@
+"""The dashboards, from Python: `python -m grafana` writes grafana/dashboards/*.json (`make generate`)."""

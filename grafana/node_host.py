@@ -1,0 +1,164 @@
+"""The host around a node's devices, and the agent that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from grafana_foundation_sdk.builders import table, timeseries
+
+from grafana import prometheus as ask
+from grafana.blocks import (
+    BLUE,
+    BYTES,
+    COUNT,
+    GREEN,
+    NOBODY,
+    ORANGE,
+    PURPLE,
+    RATE,
+    RED,
+    SECONDS,
+    Band,
+    Column,
+    coloured,
+    even,
+    graded,
+    graph,
+    listing,
+    said,
+    setting,
+    stacked,
+)
+from grafana.prometheus import NODE, lines
+
+EMPTY = "its agent is not scraped"
+
+
+def _cpu() -> timeseries.Panel:
+    modes = f'gpuwatch_host_cpu_seconds_total{{{NODE},mode!~"idle|irq|steal"}}'
+    return graph(
+        "CPU",
+        "Processors by what they do.",
+        COUNT,
+        lines(("{{mode}}", f"sum by (mode) (rate({modes}{ask.RATE})) > 0.001")),
+    )
+
+
+def _memory() -> timeseries.Panel:
+    return graph(
+        "Memory",
+        "The host's memory in use, swap, and what is installed.",
+        BYTES,
+        lines(
+            ("in use", f"max(gpuwatch_host_memory_used_bytes{{{NODE}}})"),
+            ("swap", f"max(gpuwatch_host_swap_used_bytes{{{NODE}}}) > 0"),
+            ("installed", f"max(gpuwatch_host_memory_total_bytes{{{NODE}}})"),
+        ),
+    ).override_by_name("installed", [setting("custom.fillOpacity", 0)])
+
+
+def _network() -> timeseries.Panel:
+    traffic = [
+        (f"{{{{device}}}} {way}", f"sum by (device) (rate({metric}{{{NODE}}}{ask.RATE}))")
+        for way, metric in (
+            ("in", "gpuwatch_host_network_receive_bytes_total"),
+            ("out", "gpuwatch_host_network_transmit_bytes_total"),
+            ("in", "gpuwatch_host_infiniband_port_data_received_bytes_total"),
+            ("out", "gpuwatch_host_infiniband_port_data_transmitted_bytes_total"),
+        )
+    ]
+    return graph(
+        "Network",
+        "Bytes a second by interface, Ethernet and InfiniBand, of all who use the node.",
+        RATE,
+        lines(*traffic),
+    )
+
+
+def _disks() -> timeseries.Panel:
+    return graph(
+        "Disks",
+        "Bytes a second read from and written to the host's disks.",
+        RATE,
+        lines(
+            ("read", f"sum(rate(gpuwatch_host_disk_read_bytes_total{{{NODE}}}{ask.RATE}))"),
+            ("written", f"sum(rate(gpuwatch_host_disk_written_bytes_total{{{NODE}}}{ask.RATE}))"),
+        ),
+    )
+
+
+def host() -> Sequence[Band]:
+    """The node around the devices."""
+    cores = coloured(
+        stacked(_cpu(), "processors"),
+        {"user": GREEN, "system": ORANGE, "iowait": RED, "nice": BLUE, "softirq": PURPLE},
+    )
+    return (
+        even(
+            8,
+            cores,
+            coloured(_memory(), {"in use": BLUE, "installed": NOBODY, "swap": RED}),
+            _network(),
+            _disks(),
+            heading="Host",
+        ),
+    )
+
+
+def _ticks() -> timeseries.Panel:
+    return graph(
+        "Ticks of the agent",
+        "How long a reading of everything takes; the agent makes one each second.",
+        SECONDS,
+        lines(
+            ("a tick", f"max(gpuwatch_agent_tick_seconds{{{NODE}}})"),
+            ("missed a second", f"sum(rate(gpuwatch_agent_ticks_missed_total{{{NODE}}}{ask.RATE}))"),
+        ),
+    )
+
+
+def _sources() -> table.Panel:
+    return listing(
+        "Sources of the agent",
+        "What the agent reads: whether the last read succeeded, how long it took, and values it refused as out "
+        "of range.",
+        ask.columns(
+            f"min by (source) (gpuwatch_source_up{{{NODE}}})",
+            f"max by (source) (gpuwatch_source_duration_seconds{{{NODE}}})",
+            f"sum by (source) (gpuwatch_source_rejected_readings_total{{{NODE}}}) or 0 * max by (source) "
+            f"(gpuwatch_source_up{{{NODE}}})",
+        ),
+        {
+            "source": Column("Source"),
+            "Value #A": Column(
+                "Works",
+                width=90,
+                more={
+                    "mappings": said({1: ("yes", GREEN), 0: ("no", RED)}),
+                    "custom.cellOptions": {"type": "color-text"},
+                },
+            ),
+            "Value #B": Column("Takes", SECONDS, 110),
+            "Value #C": Column("Refused", width=110, more=graded((1, ORANGE))),
+        },
+        EMPTY,
+        by="source",
+    )
+
+
+def _rest() -> timeseries.Panel:
+    return graph(
+        "Does it add up?",
+        "Device time that neither jobs nor unallocated nor unattributed time account for, and by how much "
+        "claimed shares exceed the whole. Both are 0 but for rounding, or the figures are wrong.",
+        SECONDS,
+        lines(
+            ("residual", f"max(abs(gpuwatch_agent_residual_seconds{{{NODE}}}))"),
+            ("shares above the whole", f"max(gpuwatch_agent_share_excess{{{NODE}}})"),
+        ),
+    ).axis_soft_max(1)
+
+
+def agent() -> Band:
+    """Whether what is shown here can be trusted."""
+    return even(8, _ticks(), _sources(), _rest(), heading="The agent")

@@ -1,0 +1,1 @@
+"""The dashboards: what is in them, and what they ask."""
