@@ -1,8 +1,9 @@
-"""Write docs/commands.md from the commands themselves: what `--help` says, in one page."""
+"""Write docs/commands.md and docs/gpuwatch.1 from the commands themselves: what `--help` says, in one page."""
 
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ PAGE = Path(__file__).with_name("commands.md")
 
 HEAD = """# Commands
 
-Generated from the commands themselves (`make generate`); `gpuwatch COMMAND --help` says the same. Exit codes:
+Generated from the commands themselves (`make generate`); `gpuwatch COMMAND --help` says the same, and so does the
+manual page (`man -l docs/gpuwatch.1`). `gpuwatch --install-completion` makes bash, zsh and fish complete commands
+and options, `gpuwatch --show-completion` prints what that adds. Colours and bars are for terminals alone, and
+`NO_COLOR` is respected; what takes longer than a second shows on standard error how far it is. Exit codes:
 0 done, 64 usage, 65 bad data, 69 unavailable, 75 try again (a lock, a replaced driver), 77 no permission,
 78 configuration.
 """
@@ -47,3 +51,4 @@ def _row(parameter: Any) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(render(), encoding="utf-8")
+    runpy.run_path(str(PAGE.with_name("generate_man.py")), run_name="__main__")

@@ -64,7 +64,10 @@ def declarations(
         return
     if scope is None:
         found = _refused(ledger, config_file, api)
-        print(json.dumps(found, separators=(",", ":")) if as_json else "\n".join(map(_refusal_line, found)))
+        none = "No declaration was refused."
+        print(
+            json.dumps(found, separators=(",", ":")) if as_json else "\n".join(map(_refusal_line, found)) or none
+        )
         return
     declaration.scope(scope)
     document = _declared(scope, ledger, config_file, api)

@@ -64,7 +64,7 @@ class _Bar:
         """Show it; done by a timer."""
         with self._lock:
             if not self._over:
-                self._shown = _progress()
+                self._shown = _progress(self._part is not None)
                 task = self._shown.add_task(self._what, total=None)
                 if self._part is not None:
                     self._shown.update(task, total=1.0, completed=self._part)
@@ -84,19 +84,15 @@ class _Bar:
                 self._shown.stop()
 
 
-def _progress() -> Progress:
+def _progress(measured: bool) -> Progress:
+    """A bar with what is left, where it is known how far it is; else with how long it has been."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as Remaining
 
+    known = (TaskProgressColumn(), Remaining(), TextColumn("left"))
     return Progress(
-        TextColumn("gpuwatch: {task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True), transient=True,
-        redirect_stdout=False, redirect_stderr=False,
+        TextColumn("gpuwatch: {task.description}"), BarColumn(30),
+        *(known if measured else (TimeElapsedColumn(),)),
+        console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False,
     )  # fmt: skip

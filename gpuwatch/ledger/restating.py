@@ -85,7 +85,7 @@ def restate(
     now: float,
     told: Callable[[float], None] = lambda _part: None,
 ) -> Restatement:
-    """Reckon the days [first, last) by the rates in force, in the caller's transaction; `told` what part is done."""
+    """Reckon the days [first, last) by the rates in force, in the caller's transaction; `told` how far it is."""
     have_charges_alone(connection, cluster)
     edition = _next_edition(connection, cluster)
     before, after = _Adding(), _Adding()
