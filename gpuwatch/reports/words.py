@@ -19,7 +19,7 @@ def hours(seconds: float | None) -> str:
     value = seconds / 3600.0
     if abs(value) >= 99.95:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}" if abs(value) >= 1 else digits(value)
+    return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}" if abs(value) >= 0.9995 else digits(value)
 
 
 def bounded(quantity: str, figure: Figure, unit: str = "") -> str:
