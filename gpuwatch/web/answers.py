@@ -57,7 +57,16 @@ def me(question: Question) -> Document:
 
 def jobs(question: Question) -> Document:
     """A page of jobs, those that began last first."""
+    return _jobs_document(question, _jobs(question))
+
+
+def jobs_with_burnups(question: Question) -> tuple[Document, Document]:
+    """The same page of `jobs` and of `burnups`, looked for once."""
     page = _jobs(question)
+    return _jobs_document(question, page), burnups_document(question.connection, page.items, _next(page))
+
+
+def _jobs_document(question: Question, page: Page[Job]) -> Document:
     views = views_of(question.connection, page.items, question.now)
     return {"jobs": [documents.job_document(view) for view in views], "next": _next(page)}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gpuwatch.web.page import pictures, words
 from gpuwatch.web.page.asking import Asker, View
 from gpuwatch.web.page.html import Child, Html, joined, name, tag
-from gpuwatch.web.page.jobs import burnups, jobs_table
+from gpuwatch.web.page.jobs import jobs_table
 from gpuwatch.web.page.tables import Cell, Column, facts, table
 from gpuwatch.web.page.words import HOURS, UNKNOWN, Document
 
@@ -168,7 +168,7 @@ def campaign(asker: Asker) -> View | None:
     if found is None:
         return None
     members = found["members"][:MOST_MEMBERS]
-    points = burnups(asker.said("/burnups", campaign=found["campaign"], since="0", limit=str(MOST_MEMBERS)))
+    _, points = asker.jobs(campaign=found["campaign"], since="0", limit=str(MOST_MEMBERS))
     left = found["jobs"] - len(members)
     main = joined([
         tag("p", tag("a", "Campaigns and budgets", href=words.address("campaigns")), class_="up"),

@@ -27,10 +27,10 @@ def view(asker: Asker) -> View | None:
         tag("h1", name(called, 80), " ", state({**job, "alerts": ()})),
         _others(job),
         _facts(job),
-        _advice(job),
         asker.part("Alerts", lambda: _alerts(asker, job)),
         asker.part("Burn-up", lambda: job_charts.going(asker, job)),
         asker.part("Use of devices", lambda: _use(asker, job)),
+        _advice(job),
         job_figures.amounts(job),
         job_figures.quality(job),
         job_figures.devices(job),
@@ -103,8 +103,11 @@ def _alert(alert: Document) -> Html:
     known = alert["acknowledged_by"]
     return tag(
         "article",
-        tag("p", _badge(alert), " ", prose(alert["text"]), class_="said"),
-        tag("ul", *(tag("li", prose(each)) for each in alert["details"])) if alert["details"] else None,
+        tag("p", _badge(alert), " ", prose(words.brief(alert["text"])), class_="said"),
+        tag(
+            "details", tag("summary", "In detail"),
+            tag("ul", *(tag("li", prose(each)) for each in alert["details"])),
+        ) if alert["details"] else None,
         tag(
             "p", "Since ", words.time(alert["raised"]), ". ",
             prose(f"{alert['why']}. ") if alert["why"] else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gpuwatch.web.page import pictures, words
-from gpuwatch.web.page.asking import Asker, View
+from gpuwatch.web.page.asking import Asker, Burnups, View
 from gpuwatch.web.page.html import Child, Html, joined, name, tag
 from gpuwatch.web.page.tables import Cell, Column, table
 from gpuwatch.web.page.words import HOURS, UNKNOWN, Document
@@ -17,17 +17,16 @@ LIMIT, FURTHER = "100", "400"
 
 COLUMNS = (
     Column("Job"),
-    Column("User", wide=True),
-    Column("Account", wide=True),
+    Column("User", wide=True, hint="and the account that it is charged to"),
     Column("State"),
     Column("Began", wide=True),
     Column("Devices", number=True, wide=True),
     Column("Used", number=True, hint="device-hours that were allocated, or held where nobody allocates"),
     Column("Declared", number=True, wide=True, hint="device-hours, at most"),
     Column("Projected", number=True, hint="device-hours when it ends, in 8 of 10 cases"),
-    Column("Over", number=True, wide=True, hint="probability of more than was declared or expected"),
+    Column("Over", number=True, wide=True, roomy=True, hint="probability of more than was declared or expected"),
     Column("Time in states", wide=True, hint="working, spinning, idle, unknown"),
-    Column("Energy", number=True, wide=True),
+    Column("Energy", number=True, wide=True, roomy=True),
     Column("Burn-up", sorts=False),
 )
 
@@ -37,8 +36,7 @@ def view(asker: Asker) -> View | None:
     asked = {key: value for key in FILTERS if (value := asker.given.get(key, "").strip())}
     following = asker.given.get("cursor", "")
     page = {**asked, "limit": FURTHER if following else LIMIT, "cursor": following}
-    listed = asker.said("/jobs", **page)
-    points = burnups(asker.said("/burnups", **page))
+    listed, points = asker.jobs(**page)
     found = listed["jobs"]
     main = joined([
         tag("h1", "Jobs"),
@@ -50,14 +48,7 @@ def view(asker: Asker) -> View | None:
     return View("Jobs", main)
 
 
-def burnups(document: Document) -> Mapping[tuple[str, str], Sequence[Sequence[float]]]:
-    """Points by cluster and job."""
-    return {(each["cluster"], each["job"]): each["points"] for each in document["burnups"]}
-
-
-def jobs_table(
-    caption: str, jobs: Sequence[Document], points: Mapping[tuple[str, str], Sequence[Sequence[float]]]
-) -> Html:
+def jobs_table(caption: str, jobs: Sequence[Document], points: Burnups) -> Html:
     """A table of jobs."""
     rows = [_row(job, points.get((job["cluster"], job["job"]), ())) for job in jobs]
     return table(caption, COLUMNS, rows, class_="jobs", data_table=True)
@@ -71,8 +62,7 @@ def _row(job: Document, points: Sequence[Sequence[float]]) -> Sequence[Child | C
     joules = words.energy(job)
     return (
         Cell(title(job), job["name"] or job["display"]),
-        name(job["user"] or UNKNOWN, 24),
-        name(job["account"] or UNKNOWN, 24),
+        Cell(_whose(job), job["user"] or ""),
         Cell(state(job), job["state"]),
         Cell(words.time(job["started"]), float(job["started"])),
         Cell(devices(job), job["device_count"]),
@@ -94,6 +84,11 @@ def title(job: Document) -> Html:
     return joined(
         [tag("a", name(job["name"], 36), href=where), tag("span", name(job["display"], 24), class_="id")]
     )
+
+
+def _whose(job: Document) -> Html:
+    account = tag("span", name(job["account"], 24), class_="id") if job["account"] else None
+    return joined([name(job["user"] or UNKNOWN, 24), account])
 
 
 def state(job: Document) -> Html:

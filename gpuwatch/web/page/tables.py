@@ -10,18 +10,23 @@ from gpuwatch.web.page.html import Child, Html, tag
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its head, whether it has numbers, whether a phone leaves it out, whether it can be sorted."""
+    """A column: its head, whether it has numbers, whether it can be sorted.
+
+    Phones leave out what is `wide`, small windows what is `roomy`.
+    """
 
     head: str
     number: bool = False
     wide: bool = False
+    roomy: bool = False
     sorts: bool = True
     hint: str = ""
 
     @property
     def classes(self) -> str | None:
         """Of its cells."""
-        return " ".join([*(["n"] if self.number else []), *(["wide"] if self.wide else [])]) or None
+        kinds = (("n", self.number), ("wide", self.wide), ("roomy", self.roomy))
+        return " ".join(kind for kind, is_so in kinds if is_so) or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,11 @@ def interval(quantity: str, low: float | None, high: float | None, unit: str = "
     return f"{one[0] if one[1] == other[1] else ' '.join(one)} to {' '.join(other)}".rstrip()
 
 
+def brief(text: str) -> str:
+    """What an alert says, without why, and how often such was right."""
+    return text.partition("; because:")[0].partition("; record:")[0]
+
+
 def energy(job: Document) -> float | None:
     """Joules of something, None where nobody measured any."""
     return sum(job["energy_joules"].values()) if job["energy_joules"] else None

@@ -1,7 +1,7 @@
 // Fetches a view as a document that does nothing: no script of it runs, and no text becomes markup here. The server's
 // ETag says whether it is another one.
 
-const DEADLINE = 25_000; // a little more than the server gives itself
+const DEADLINE = 30_000; // more than the server gives all parts of a view in all but the worst case
 
 const seen = new Map();
 

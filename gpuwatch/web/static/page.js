@@ -2,6 +2,7 @@
 
 import { copies } from "./copying.js";
 import { draw } from "./charts.js";
+import { fetchLater } from "./later.js";
 import { follow } from "./live.js";
 import { liven } from "./tables.js";
 import { relate } from "./times.js";
@@ -12,6 +13,7 @@ export function enhance(root) {
   relate(root);
   copies(root);
   draw(root);
+  fetchLater(root, enhance);
 }
 
 enhance(document);
