@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +31,7 @@ def compare(
     """
     from gpuwatch.accounting.comparing import compared
     from gpuwatch.cli.compare_views import document_of, lines
+    from gpuwatch.cli.text import terminal_width
 
     first, second = _views(job, other, ledger, config_file, api)
     if (first.job.cluster, first.job.scope) == (second.job.cluster, second.job.scope):
@@ -40,7 +40,7 @@ def compare(
     if as_json:
         print(json.dumps(document_of(found), separators=(",", ":"), allow_nan=False))
     else:
-        print("\n".join(lines(found, sys.stdout.isatty())))
+        print("\n".join(lines(found, terminal_width())))
 
 
 def _views(

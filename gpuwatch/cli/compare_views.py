@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,12 +12,9 @@ from gpuwatch.accounting.comparing_facts import taken
 from gpuwatch.accounting.comparing_sides import Difference
 from gpuwatch.cli.text import columns, filled
 
-_NARROW = 72
 
-
-def lines(found: Comparison, terminal: bool = False) -> Iterator[str]:
+def lines(found: Comparison, width: int = 0) -> Iterator[str]:
     """How much slower the first is, what was measured unlike, and what nobody measured."""
-    width = max(_NARROW, shutil.get_terminal_size().columns) if terminal else 0
     for text in (_verdict(found), _time(found)):
         yield from filled(text, width, "  ")
     names = [hygiene.log(job.display) for job in found.jobs]
@@ -74,8 +70,9 @@ def _explained(found: Comparison, each: Difference) -> str:
         return ""
     share = found.share(each)
     part = f" ({100 * share:.0f} %)" if share is not None else ""
+    size, unit = (3600.0, "h") if max(found.first, found.second) >= 3600 else (1.0, "s")
     sign = "+" if each.explains > 0 else ""
-    return f"{'of it ' if each.within else ''}{sign}{taken(each.explains)}{part}"
+    return f"{'of it ' if each.within else ''}{sign}{digits(each.explains / size)} {unit}{part}"
 
 
 def document_of(found: Comparison) -> dict[str, Any]:

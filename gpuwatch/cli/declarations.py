@@ -78,6 +78,7 @@ def _print_record(
     by: By, days: float, ledger: str | None, config_file: Path | None, as_json: bool, api: str | None
 ) -> None:
     from gpuwatch.cli.declaring_views import record_document, record_lines
+    from gpuwatch.cli.text import terminal_width
     from gpuwatch.ledger.audience import EVERYTHING
     from gpuwatch.ledger.declaring_record import declaring_record
     from gpuwatch.ledger.past import Kind, past_jobs, with_details
@@ -91,7 +92,7 @@ def _print_record(
     if as_json:
         print(json.dumps(record_document(found, by.value), separators=(",", ":"), allow_nan=False))
     else:
-        print("\n".join(record_lines(found, by.value)))
+        print("\n".join(record_lines(found, by.value, terminal_width())))
 
 
 def _declared(scope: str, ledger: str | None, config_file: Path | None, api: str | None) -> dict[str, Any]:

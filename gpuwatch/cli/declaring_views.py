@@ -11,19 +11,20 @@ from gpuwatch.cli.text import columns
 from gpuwatch.ledger.declaring_record import FAR, LEAST_JOBS, MOSTLY, By, Declaring
 
 
-def record_lines(found: Sequence[Declaring], by: By) -> Iterator[str]:
+def record_lines(found: Sequence[Declaring], by: By, width: int = 0) -> Iterator[str]:
     """Who is farthest off first, and what the columns mean."""
     judged = [each for each in found if each.jobs]
     silent = sum(each.silent for each in found)
     if not judged:
         yield f"No job that ended had declared device-hours; {silent:,} declared nothing."
         return
-    head = (by.upper(), "JOBS", "USED / DECLARED", "80 % OF JOBS", "MORE", "ABOUT", "LESS", "UNDECLARED", "ALWAYS")
-    yield from columns([head, *(_row(each) for each in judged)])
+    head = (by.upper(), "JOBS", "FACTOR", "80 % OF JOBS", "MORE", "ABOUT", "LESS", "UNDECLARED", "ALWAYS")
+    yield from columns([head, *(_row(each) for each in judged)], width)
     others = silent - sum(each.silent for each in judged)
     if others:
         yield f"{others:,} more jobs are of those who declare nothing."
-    yield f"By jobs that ended, in device-hours; about: within a factor of {FAR:g} of the first declaration."
+    yield "By jobs that ended; the factor is what they used by what was first declared, in device-hours."
+    yield f"About is within a factor of {FAR:g}, more and less are beyond."
     yield f"Always: of {100 * MOSTLY:.0f} % of {LEAST_JOBS} jobs; multiply the next declaration by the factor."
 
 

@@ -9,14 +9,14 @@ from gpuwatch.accounting.amounts import amount
 from gpuwatch.accounting.condition_words import clock, percent, power
 from gpuwatch.accounting.odd_devices import clock_of, devices_of_run, odd_devices, watts_of, work_of
 from gpuwatch.accounting.watched import FAULTS
-from gpuwatch.cli.text import columns
+from gpuwatch.cli.text import columns, filled
 from gpuwatch.ledger.device_times import DeviceTime
 from gpuwatch.ledger.jobs import Job
 
 _HEAD = ("", "NODE", "DEVICE", "MODEL", "HELD", "AT WORK", "CLOCK", "POWER", "HELD DOWN", "ERRORS")
 
 
-def device_lines(job: Job) -> Iterator[str]:
+def device_lines(job: Job, width: int = 0) -> Iterator[str]:
     """Those unlike the others first, marked, and below what each of them differs in."""
     devices = devices_of_run(job)
     if not devices:
@@ -27,9 +27,9 @@ def device_lines(job: Job) -> Iterator[str]:
     last = len(odd)
     ordered = sorted(devices, key=lambda each: (places.get((each.node, each.uuid), last), each.node, each.uuid))
     rows = [_cells(each, (each.node, each.uuid) in places) for each in ordered]
-    yield from columns([_HEAD, *rows])
+    yield from columns([_HEAD, *rows], width)
     for each in odd:
-        yield f"* {hygiene.log(each.text)}"
+        yield from filled(f"* {hygiene.log(each.text)}", width, "  ")
     if not odd:
         yield "none is unlike the others" if len(devices) > 1 else "it is the only one"
 

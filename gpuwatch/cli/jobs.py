@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -208,7 +207,7 @@ def show(
     from gpuwatch.cli.burnup_print import print_chart
     from gpuwatch.cli.device_views import device_lines
     from gpuwatch.cli.job_views import detail_lines
-    from gpuwatch.cli.text import filled
+    from gpuwatch.cli.text import filled, terminal_width
 
     now = time.time()
     client = client_for(api, ledger, config_file)
@@ -219,11 +218,10 @@ def show(
 
         print(_compact(job_document(view) | history_document(view, history, advice) | {"others": others}))
     elif devices:
-        print("\n".join(device_lines(view.job)))
+        print("\n".join(device_lines(view.job, terminal_width())))
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
         for line in detail_lines(view, history, others, now, advice):
-            print("\n".join(filled(line, width, _BELOW)))
+            print("\n".join(filled(line, terminal_width(), _BELOW)))
         print_chart(view, quantity.value if quantity else None, now, chart)
 
 

@@ -63,7 +63,7 @@ def _document(each: NodeMeasured) -> dict[str, Any]:
 def _lines(found: tuple[NodeMeasured, ...], now: float, days: float) -> list[str]:
     from gpuwatch import hygiene
     from gpuwatch.accounting.amounts import digits
-    from gpuwatch.cli.text import columns
+    from gpuwatch.cli.text import columns, terminal_width
 
     if not found:
         return ["No such node: all that ran is measured, or nothing ran."]
@@ -81,7 +81,7 @@ def _lines(found: tuple[NodeMeasured, ...], now: float, days: float) -> list[str
     blind = sum(each.coverage is not None and each.coverage < _PARTIAL for each in found)
     are = f"{blind} of {len(found)} nodes " + ("is" if blind == 1 else "are")
     told = f"{are} not measured for a tenth or more of what was charged there"
-    return [*columns([head, *rows]), f"{told}, in the last {days:g} days."]
+    return [*columns([head, *rows], terminal_width()), f"{told}, in the last {days:g} days."]
 
 
 def _agent(each: NodeMeasured, now: float) -> str:

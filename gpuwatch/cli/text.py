@@ -1,11 +1,18 @@
-"""Lines for a terminal of some width: sentences that go on below their beginning, rows in columns. Pure."""
+"""Lines for a terminal of some width: sentences that go on below their beginning, rows in columns."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len, set_cell_size
+
+
+def terminal_width() -> int:
+    """How wide the terminal is that is printed to; 0 where it is none: nothing is cut or broken for a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
 def filled(text: str, width: int, indent: str) -> list[str]:

@@ -18,7 +18,9 @@ from gpuwatch.accounting.series import BurnUpSeries
 from gpuwatch.cli.api_client import ApiClient
 from gpuwatch.cli.api_views import forecast_of, series_of
 from gpuwatch.cli.budget import budget
+from gpuwatch.cli.compare import compare
 from gpuwatch.cli.jobs import By, jobs, show
+from gpuwatch.cli.top import top
 from gpuwatch.errors import ConfigurationError, Forbidden, Rejected, Unavailable
 from gpuwatch.ledger.forecast_store import KeptForecast
 from gpuwatch.ledger.record_store import post_grants, post_records
@@ -99,6 +101,9 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
 COMMANDS: dict[str, Callable[..., None]] = {
     "jobs": lambda **where: jobs(**where),
     "jobs as JSON": lambda **where: jobs(as_json=True, **where),
+    "jobs that run": lambda **where: jobs(running=True, **where),
+    "compare two jobs": lambda **where: compare("77", "run-1", **where),
+    "one look at all that runs": lambda **where: top(once=True, **where),
     "jobs by user": lambda **where: jobs(by=By.USER, since="2020-01-01", **where),
     "jobs by day": lambda **where: jobs(by=By.DAY, as_csv=True, **where),
     "show a run": lambda **where: show("run-1", **where),

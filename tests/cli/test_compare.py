@@ -19,8 +19,8 @@ def test_the_factor_comes_first_and_the_words_are_no_causes() -> None:
         "by the clock on the wall 25 s a step, against 10 s; over 100 steps, against 100",
         "",
         "MEASURED       2         1         EXPLAINS AT MOST",
-        "clock at work  1.00 GHz  2.00 GHz  +10 device-seconds (67 %)",
-        "idle           20 %      0 %       +5 device-seconds (33 %)",
+        "clock at work  1.00 GHz  2.00 GHz  +10 s (67 %)",
+        "idle           20 %      0 %       +5 s (33 %)",
     ] == found[:6]
     assert "none of them is a cause by itself" in found[-1]
 
