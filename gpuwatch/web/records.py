@@ -65,7 +65,8 @@ def _thinned(burnup: BurnUp | None) -> list[list[float]]:
 def outcomes(question: Question) -> Document:
     """What jobs came to that declared device-hours and ended by themselves, the latest first."""
     values, now = question.values, question.now
-    since = time_of("since", values["since"], UTC) if values["since"] else max(0.0, now - OUTCOME_SECONDS)
+    far = max(0.0, now - OUTCOME_SECONDS)
+    since = far if values["since"] is None else time_of("since", values["since"], UTC)
     named = {name: values[name] for name in ("user", "account", "partition", "campaign")}
     found = past_jobs(question.connection, question.viewer.audience, Kind(**named, since=since), now)
     over = [job for job in found if job.ended is not None and job.ending in ("completed", "timed out")]

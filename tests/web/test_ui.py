@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 from collections.abc import Iterator
@@ -13,16 +14,19 @@ import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from gpuwatch.errors import Forbidden
 from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.store import Store, open_store
 from gpuwatch.schedulers.base import Live
 from gpuwatch.web.desk import Gate
-from gpuwatch.web.identity import Identity
+from gpuwatch.web.identity import Caller, Identity
 from gpuwatch.web.names import FixedNames
 from gpuwatch.web.page import asking, overview
 from gpuwatch.web.page.assets import FOLDER, Assets
 from gpuwatch.web.page.frame import Passed
 from gpuwatch.web.page.html import tag
+from gpuwatch.web.peer_proof import PeerProof
+from gpuwatch.web.roles import Person
 from tests.ledger.batch import T0, record, running
 from tests.web import ui_site
 from tests.web.asking import ask
@@ -354,3 +358,22 @@ def test_the_address_without_a_slash_leads_to_the_page(ledger: Store) -> None:
     answer = ask(app, "GET", "/ui")
 
     assert (308, "/ui/") == (answer.status_code, answer.headers["location"])
+
+
+@pytest.mark.parametrize(
+    ("host", "taken"),
+    [
+        ("localhost", True), ("LOCALHOST:9840", True), ("127.0.0.1:9840", True), ("[::1]:9840", True), ("", True),
+        ("evil.example:9840", False), ("localhost.evil.example", False), ("192.0.2.7", False),
+    ],
+)  # fmt: skip
+def test_a_page_of_another_site_is_nobody_at_the_socket(host: str, taken: bool) -> None:
+    """Whoever leads the socket to a port of his own is not asked by whatever name leads to that port."""
+    caller = Caller(headers={"host": (host,)} if host else {}, peer_uid=1000)
+    proof = PeerProof("/run/api.sock", own_uid=lambda: 7)
+
+    if taken:
+        assert Person("socket", uid=1000) == asyncio.run(proof.person(caller))
+    else:
+        with pytest.raises(Forbidden, match="is for localhost"):
+            asyncio.run(proof.person(caller))
