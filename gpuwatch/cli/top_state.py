@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from gpuwatch.forecast.projection import HOURS, MEDIAN
 from gpuwatch.ledger.jobs import Job
@@ -154,18 +155,23 @@ def _device(uuid: str, values: Mapping[str, object], holders: tuple[str, ...]) -
 
 
 def _samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """What is wanted of the page; a value that is no number is not known."""
     for line in page.splitlines():
         found = _SAMPLE.match(line) if line.startswith("gpuwatch_device_") else None
-        if found is not None and found[1] in _WANTED:
-            yield found[1], {name: _unescaped(text) for name, text in _LABEL.findall(found[2])}, _number(found[3])
+        if found is None or found[1] not in _WANTED:
+            continue
+        value = _number(found[3])
+        if value is not None:
+            yield found[1], {name: _unescaped(text) for name, text in _LABEL.findall(found[2])}, value
 
 
 def _unescaped(text: str) -> str:
     return text.replace(r"\"", '"').replace(r"\n", "\n").replace(r"\\", "\\") if "\\" in text else text
 
 
-def _number(text: str) -> float:
+def _number(text: str) -> float | None:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        return 0.0
+        return None
+    return value if isfinite(value) else None

@@ -22,6 +22,8 @@ gpuwatch_device_temperature_celsius{uuid="GPU-a",sensor="gpu"} 61
 gpuwatch_device_temperature_celsius{uuid="GPU-a",sensor="memory"} 80
 gpuwatch_device_job_share{uuid="GPU-a",job_id="a \"job\"",started="1",basis="whole"} 1
 gpuwatch_device_energy_joules_total{uuid="GPU-a",method="counter"} 5
+gpuwatch_device_utilization_ratio{uuid="GPU-b"} NaN
+gpuwatch_device_power_limit_watts{uuid="GPU-b"} much
 up{job="gpuwatch"} 1
 this is no sample
 """
@@ -36,6 +38,7 @@ def test_an_agents_page_is_read() -> None:
         first.celsius, first.holders,
     )  # fmt: skip
     assert ("GPU-b", False, None, ()) == (second.uuid, second.up, second.utilization, second.holders)
+    assert None is second.watts_limit
 
 
 def job(name: str, p_over: float | None = None, used: float = 1.0, **changed: object) -> JobNow:
