@@ -36,6 +36,7 @@ STATES = {
     "unattributed": PURPLE, "held by nobody": NOBODY,
 }  # fmt: skip
 HOLDERS = {"held by jobs": GREEN, "unattributed": PURPLE, "held by nobody": NOBODY}
+UNKNOWN = "–"
 NOTHING = "nothing measured in this time range"
 WIDTH = 24
 
@@ -154,7 +155,7 @@ class Column:
 
     def settings(self) -> list[dashboard.DynamicConfigValue]:
         """What differs from the other columns."""
-        found = {"unit": self.unit, "custom.width": self.width, **self.more}
+        found = {"unit": self.unit, "custom.width": self.width, "noValue": UNKNOWN, **self.more}
         if self.link:
             found["links"] = [{"title": f"Open {self.title.lower()}", "url": self.link, "targetBlank": False}]
         return [setting(name, value) for name, value in found.items() if value]

@@ -128,7 +128,6 @@ def hours() -> table.Panel:
 
     quantiles = (_of("gpuwatch_forecast_quantile", f'{HOURS},q="{q}"') for q in ("0.05", "0.5", "0.95"))
     crossing = _of("gpuwatch_forecast_crossing_timestamp_seconds", HOURS)
-    hour = {"decimals": 2}
     return listing(
         "Device-hours",
         "Declared, used so far, and where it will end: the median, and the values that 5 % and 95 % of such "
@@ -145,11 +144,11 @@ def hours() -> table.Panel:
         {
             "scope_kind": Column("Of", width=100),
             "scope": Column("Which", link=ask.to_job()),
-            "Value #A": Column("Declared", COUNT, 110, more=hour),
-            "Value #B": Column("Used", COUNT, 100, more=hour),
-            "Value #C": Column("5 %", COUNT, 100, more=hour),
-            "Value #D": Column("Projected", COUNT, 110, more=hour),
-            "Value #E": Column("95 %", COUNT, 100, more=hour),
+            "Value #A": Column("Declared", COUNT, 110),
+            "Value #B": Column("Used", COUNT, 100),
+            "Value #C": Column("5 %", COUNT, 100),
+            "Value #D": Column("Projected", COUNT, 110),
+            "Value #E": Column("95 %", COUNT, 100),
             "Value #F": Column("Of declared", RATIO, 120, more=graded((1.0, YELLOW), (1.1, RED))),
             "Value #G": Column("Exceeds", RATIO, 110, more=graded((0.5, YELLOW), (0.8, RED))),
             "Value #H": Column("Declared used up", SINCE, 180),
@@ -265,10 +264,10 @@ def coverage() -> table.Panel:
 def thresholds() -> table.Panel:
     """What alerts would have been worth at other thresholds."""
     asked = {
-        "precision": Column("Right", RATIO, 80),
-        "recall": Column("Found", RATIO, 80),
-        "early": Column("In time", RATIO, 80),
-        "per_job": Column("Per job", COUNT, 80, more={"decimals": 2}),
+        "precision": Column("Right", RATIO),
+        "recall": Column("Found", RATIO),
+        "early": Column("In time", RATIO),
+        "per_job": Column("Per job", COUNT, more={"decimals": 2}),
     }
     found = (f"max by (threshold) (gpuwatch_forecast_alert_{name}_ratio{{{ACCOUNTING}}})" for name in asked)
     return listing(
@@ -277,7 +276,7 @@ def thresholds() -> table.Panel:
         "part of the right ones told before the declaration was used up. Per job: how many are told.",
         ask.columns(*found),
         {
-            "threshold": Column("Told from"),
+            "threshold": Column("Told from", width=85),
             **{f"Value #{ref}": column for ref, column in zip("ABCD", asked.values(), strict=True)},
         },
         NO_RECORD,

@@ -21,6 +21,7 @@ from grafana.blocks import (
     SECONDS,
     STATES,
     WATT,
+    WATT_HOURS,
     YELLOW,
     Band,
     Column,
@@ -32,14 +33,12 @@ from grafana.blocks import (
     graph,
     listing,
     number,
-    renamed,
     stacked,
     steps,
 )
 from grafana.influxql import BUCKET, EACH_DEVICE, EACH_ROW, NODES, columns, lines
 
 HOURS = "suffix: device-h"
-JOULES = "joule"
 # Jobs are pushed once a minute, devices every 15 seconds; for a sum each device has to be in every interval.
 JOBS, DEVICES, SUMS = "1m", "30s", "1m"
 METHODS = ("counter", "integrated", "modelled")
@@ -124,15 +123,12 @@ def _and_at_last() -> Sequence[stat.Panel]:
             lines(("free", free.replace(*hour))),
             NOTHING,
         ).decimals(2),
-        renamed(
-            number(
-                "Energy",
-                "Energy of all devices by method of measurement, without their hosts: good for about ±5 %.",
-                JOULES,
-                lines(("$col", _energy())),
-                "not measured",
-            ),
-            {f"sum_spread_energy_joules_total_{method}": method for method in METHODS},
+        number(
+            "Energy",
+            "Energy of all devices by method of measurement, without their hosts: good for about ±5 %.",
+            WATT_HOURS,
+            lines(*((method, _energy(method).replace(*hour)) for method in METHODS)),
+            "not measured",
         ),
     )
 
@@ -142,9 +138,8 @@ def numbers() -> Sequence[stat.Panel]:
     return (*_at_a_glance(), *_in_between(), *_and_at_last())
 
 
-def _energy() -> str:
-    inner = f'SELECT spread(/^energy_joules_total_/) FROM "gpuwatch_device" WHERE {NODES} {DEVICE_TAGS}'
-    return f"SELECT sum(/^spread_energy/) FROM ({inner})"
+def _energy(method: str) -> str:
+    return ask.grown("gpuwatch_device", f"energy_joules_total_{method}", NODES, EACH_DEVICE)
 
 
 def uses() -> Sequence[timeseries.Panel]:

@@ -15,11 +15,13 @@ from grafana.blocks import (
     COUNT,
     GREEN,
     ORANGE,
+    PURPLE,
     RATE,
     RATIO,
     RED,
     STATES,
     WATT,
+    WATT_HOURS,
     YELLOW,
     Band,
     Page,
@@ -36,7 +38,7 @@ from grafana.blocks import (
     stacked,
     steps,
 )
-from grafana.fleet_influxdb import DEVICES, HOURS, JOBS, JOULES, METHODS
+from grafana.fleet_influxdb import DEVICES, HOURS, JOBS, METHODS
 from grafana.influxql import BUCKET, EACH_DEVICE, EACH_ROW, lines
 from grafana.job import UNDECLARED, fan
 
@@ -44,12 +46,14 @@ JOB = "\"job_id\" = '$job_id' AND $timeFilter"
 HELD_BY_JOB = '"node" =~ /^$node$/ AND "uuid" =~ /^$uuid$/ AND $timeFilter'
 FORECAST = "\"scope_kind\" = 'job' AND \"scope\" = '$job_id' AND $timeFilter"
 FAN = {"q05": "5 %", "q95": "95 %", "q25": "25 %", "q75": "75 %", "q50": "projected", "declared": "declared"}
-ENERGY = {f"sum_max_energy_joules_total_{method}": method for method in METHODS}
 LINKS = {
     f"mean_non_negative_derivative_link_bytes_total_{link}_{way}": f"{name} {way}"
     for name, link in (("PCIe", "pcie"), ("NVLink", "nvlink"))
     for way in ("receive", "transmit")
 }
+_PROGRESS = (
+    f'SELECT last("step") / last("total") AS "done" FROM "gpuwatch_event" WHERE {JOB} AND "kind" = \'progress\''
+)
 EMPTY = "not seen by any agent"
 
 
@@ -59,12 +63,13 @@ def _sum_of_greatest(field: str, alias: str, divided: str = "") -> str:
     return f'SELECT sum("most"){divided} AS "{alias}" FROM ({inner})'
 
 
-def _growing(field: str, name: str, divided: str = "") -> str:
+def _growing(field: str, name: str) -> str:
+    """A counter of seconds or joules as it adds up over the time range, in hours of that."""
     each = (
-        f'SELECT max("{field}") AS "most" FROM "gpuwatch_job" WHERE {JOB} GROUP BY {BUCKET}, {EACH_ROW} '
-        "fill(previous)"
+        f'SELECT non_negative_difference("{field}") AS "more" FROM "gpuwatch_job" WHERE {JOB} GROUP BY {EACH_ROW}'
     )
-    return f'SELECT sum("most"){divided} AS "{name}" FROM ({each}) WHERE $timeFilter GROUP BY {BUCKET} fill(none)'
+    total = f'cumulative_sum(sum("more")) / 3600 AS "{name}"'
+    return f"SELECT {total} FROM ({each}) WHERE $timeFilter GROUP BY {BUCKET} fill(none)"
 
 
 def _foreseen(quantity: str) -> str:
@@ -115,7 +120,6 @@ def _at_a_glance() -> Sequence[stat.Panel]:
 
 
 def _besides() -> Sequence[stat.Panel]:
-    energy = f'SELECT max(/^energy_joules_total_/) FROM "gpuwatch_job" WHERE {JOB} GROUP BY {EACH_ROW}'
     hour = " / 3600"
     ratio = _last("q50").replace('last("q50") AS "q50"', 'last("q50") / last("declared") AS "ratio"')
     return (
@@ -128,15 +132,14 @@ def _besides() -> Sequence[stat.Panel]:
         )
         .decimals(2)
         .thresholds(steps(GREEN, (0.01, RED))),
-        renamed(
-            number(
-                "Energy",
-                "Energy of the job's share of its devices by method of measurement; good for about ±5 %.",
-                JOULES,
-                lines(("$col", f"SELECT sum(/^max_energy/) FROM ({energy})")),
-                "not measured",
+        number(
+            "Energy so far",
+            "Energy of the job's share of its devices by method of measurement; good for about ±5 %.",
+            WATT_HOURS,
+            lines(
+                *((method, _sum_of_greatest(f"energy_joules_total_{method}", method, hour)) for method in METHODS)
             ),
-            ENERGY,
+            "not measured",
         ),
         number(
             "Projected",
@@ -160,9 +163,7 @@ def _hours() -> timeseries.Panel:
             "Device-hours held so far, what was declared, and where the job is projected to end: the dashed "
             "line is the median, half of such jobs end in the darker area and nine of ten in the whole one.",
             COUNT,
-            lines(
-                ("$col", _foreseen("device-hours")), ("held", _growing("held_seconds_total", "held", " / 3600"))
-            ),
+            lines(("$col", _foreseen("device-hours")), ("held", _growing("held_seconds_total", "held"))),
         )
         .axis_label("device-hours")
         .interval(DEVICES)
@@ -170,14 +171,17 @@ def _hours() -> timeseries.Panel:
 
 
 def _energy() -> timeseries.Panel:
-    return graph(
-        "Energy foreseen",
-        "Where the job's energy is projected to end, and what was declared. What it used so far is below, by "
-        "method of measurement.",
-        "watth",
-        lines(("$col", _foreseen("energy"))),
-        "not projected",
+    panel = graph(
+        "Energy burn-up",
+        "The same for energy: the job's share of its devices' energy by method of measurement, what was declared, "
+        "and where it will end.",
+        WATT_HOURS,
+        lines(
+            ("$col", _foreseen("energy")),
+            *((f"used: {each}", _growing(f"energy_joules_total_{each}", each)) for each in METHODS),
+        ),
     ).interval(DEVICES)
+    return coloured(panel, {"used: counter": BLUE, "used: integrated": PURPLE, "used: modelled": YELLOW})
 
 
 def _over() -> stat.Panel:
@@ -195,13 +199,7 @@ def _done() -> stat.Panel:
         "Progress",
         "How far the job last said it is.",
         RATIO,
-        lines(
-            (
-                "done",
-                f'SELECT last("step") / last("total") AS "done" FROM "gpuwatch_event" '
-                f"WHERE {JOB} AND \"kind\" = 'progress'",
-            )
-        ),
+        lines(("done", _PROGRESS)),
         "not reported",
     )
 
@@ -229,20 +227,16 @@ def _states() -> timeseries.Panel:
     )
 
 
-def _used() -> timeseries.Panel:
-    energy = (
-        f'SELECT max(/^energy_joules_total_/) FROM "gpuwatch_job" WHERE {JOB} GROUP BY {BUCKET}, '
-        f"{EACH_ROW} fill(previous)"
+def _course() -> timeseries.Panel:
+    last = f"{_PROGRESS} GROUP BY {BUCKET} fill(none)"
+    panel = graph(
+        "Progress over time",
+        "How far the job says it is. A line that goes flat while devices are held is a job to look at.",
+        RATIO,
+        lines(("done", last)),
+        "the job reports no progress",
     )
-    return graph(
-        "Energy so far",
-        "Energy of the job's share of its devices so far, by method of measurement.",
-        JOULES,
-        lines(
-            ("$col", f"SELECT sum(/^max_energy/) FROM ({energy}) WHERE $timeFilter GROUP BY {BUCKET} fill(none)")
-        ),
-        "not measured",
-    ).interval(DEVICES)
+    return coloured(panel.max(1).interval(DEVICES), {"done": BLUE})
 
 
 def _traffic() -> timeseries.Panel:
@@ -271,7 +265,7 @@ def _traffic() -> timeseries.Panel:
 
 def doing() -> Sequence[Band]:
     """What became of the time it holds."""
-    found = (coloured(stacked(_states()), STATES), renamed(_used(), ENERGY), renamed(_traffic(), LINKS))
+    found = (coloured(stacked(_states()), STATES), _course(), renamed(_traffic(), LINKS))
     return (even(8, *found, heading="What its devices do"),)
 
 

@@ -353,7 +353,7 @@ def node() -> Page:
         (
             even(4, *numbers()),
             states(),
-            even(9, *holders()),
+            even(10, *holders()),
             *device_graphs(),
             *host(),
             agent(),

@@ -132,14 +132,14 @@ def _sources() -> table.Panel:
             "source": Column("Source"),
             "Value #A": Column(
                 "Works",
-                width=90,
+                width=65,
                 more={
                     "mappings": said({1: ("yes", GREEN), 0: ("no", RED)}),
                     "custom.cellOptions": {"type": "color-text"},
                 },
             ),
-            "Value #B": Column("Takes", SECONDS, 110),
-            "Value #C": Column("Refused", width=110, more=graded((1, ORANGE))),
+            "Value #B": Column("Takes", SECONDS, 80),
+            "Value #C": Column("Refused", width=80, more=graded((1, ORANGE))),
         },
         EMPTY,
         by="source",

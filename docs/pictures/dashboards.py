@@ -32,7 +32,7 @@ scrape_configs:
     static_configs: [{{targets: ["127.0.0.1:{accounting}"], labels: {{instance: accounting}}}}]
 """
 SHOWN_JOB = """\
-max by (job_id) (gpuwatch_job_progress_ratio{instance="gpu01"} > 0.55 < 0.75)
+max by (job_id) (gpuwatch_job_progress_ratio{instance="gpu01"} > 0.5 < 0.9)
 and on (job_id) max by (job_id) (gpuwatch_job_declared{quantity="energy",bound="likely"} == 180000)
 and on (job_id) count by (job_id) (gpuwatch_device_job_share{instance="gpu01"}) == 2
 """
@@ -98,7 +98,8 @@ def when(stores: Stores) -> tuple[str, float]:
     def asked(expression: str) -> Any:
         return stores.prometheus.query(expression)
 
-    wait_until(lambda: asked("gpuwatch_forecast_coverage_ratio"), RECORD_SECONDS, "a record of forecasts", 5.0)
+    for what in ("gpuwatch_forecast_coverage_ratio", "gpuwatch_alert_judged"):
+        wait_until(lambda: asked(what), RECORD_SECONDS, f"a record: {what}", 2.0)  # noqa: B023
     found = wait_until(lambda: asked(SHOWN_JOB), JOB_SECONDS, "a job past its middle", 1.0)
     job = found[0][0]["job_id"]
     [(labels, _), *_] = asked(f'gpuwatch_job_progress_ratio{{job_id="{job}"}}')

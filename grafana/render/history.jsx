@@ -27,7 +27,9 @@ function drawn(canvas, rows, range, width, height) {
       if (value === null || value === undefined) return;
       context.fillStyle = row.display(value).color;
       context.globalAlpha = 0.85;
-      context.fillRect(across(row.times[at]) - wide / 2 + 0.4, top + tall * 0.06, Math.max(wide * 0.94, 1), tall * 0.88);
+      const left = Math.max(across(row.times[at]) - wide / 2, names);
+      const right = Math.min(across(row.times[at]) + wide / 2, width);
+      context.fillRect(left + 0.4, top + tall * 0.06, Math.max((right - left) * 0.94, 1), tall * 0.88);
       context.globalAlpha = 1;
     });
   });

@@ -4,8 +4,6 @@ import { BarGauge, BigValue, Table, TimeSeries, VizRepeater } from '@grafana/ui'
 import { theme } from './fields';
 import { History } from './history';
 
-const SIZES = { small: 36, medium: 48, large: 60 };
-
 export function Nothing({ panel, width, height }) {
   const style = { width, height, display: 'flex', alignItems: 'center', justifyContent: 'center', opacity: 0.65, textAlign: 'center' };
   return <div style={style}>{panel.fieldConfig.defaults.noValue}</div>;
@@ -21,7 +19,7 @@ function marks(annotations) {
         const [begin, end] = [Math.max(left, bbox.left), Math.min(right, bbox.left + bbox.width)];
         if (end < bbox.left || begin > bbox.left + bbox.width) continue;
         ctx.fillStyle = ctx.strokeStyle = theme.visualization.getColorByName(colour);
-        ctx.globalAlpha = 0.08;
+        ctx.globalAlpha = 0.05;
         ctx.fillRect(begin, bbox.top, Math.max(end - begin, 0), bbox.height);
         ctx.globalAlpha = 0.9;
         ctx.fillRect(begin, bbox.top + bbox.height, Math.max(end - begin, 2), 4);
@@ -107,5 +105,3 @@ export function Body(props) {
   if (!Kind) throw new Error(`${panel.title}: no way to draw ${panel.type}`);
   return frames.some((frame) => frame.length > 0) ? <Kind {...props} /> : <Nothing {...props} />;
 }
-
-export { SIZES };

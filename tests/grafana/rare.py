@@ -1,4 +1,4 @@
-"""What a healthy demo does not export: a page of metrics on which queries for it have something to find."""
+"""What a healthy demo does not tell: metrics and points in which queries for it have something to find."""
 
 from __future__ import annotations
 
@@ -44,3 +44,14 @@ COUNTERS = (
 def page(now: float) -> str:
     """The page at a time; counters grow by one a second."""
     return GAUGES + "".join(f"{name} {now:.3f}\n" for name in COUNTERS)
+
+
+def lines(now: float) -> str:
+    """Points of devices whose energy is integrated or modelled, and of a job on them: two, half a minute apart."""
+    device = "gpuwatch_device,cluster=demo,node=gpu01,uuid=demo:0,model=Demo"
+    job = "gpuwatch_job,cluster=demo,node=gpu01,job_id=run-1,started=1,uuid=demo:0,epoch=e"
+    return "".join(
+        f"{series} energy_joules_total_integrated={joules},energy_joules_total_modelled={joules} {now - ago:.0f}\n"
+        for series in (device, job)
+        for joules, ago in ((100.0, 60), (400.0, 30))
+    )
