@@ -22,9 +22,11 @@ from tests.benchmarks import (
     ledger,
     node,
     pushing,
+    report,
     soak,
     spool,
     top,
+    ui,
     watching,
 )
 from tests.fake_nvml import FakeNvml
@@ -51,6 +53,7 @@ def main() -> None:
     if arguments.duration:
         figures |= {**node.measure(arguments.duration), **attack.measure(), **batch.measure(), **ledger.measure()}
         figures |= {**forecasts.measure(), **backtest.measure(), **alerting.measure(), **watching.measure()}
+        figures |= {**report.measure(), **ui.measure()}
         figures |= {**influx_lines.measure(), **influx_replay.measure(), **spool.measure()}
         figures |= {**pushing.measure(arguments.duration), **top.measure()}
     if arguments.soak:
