@@ -12,7 +12,7 @@ from gpuwatch.web.page.words import HOURS, UNKNOWN, Document
 
 STATES = ("running", "waiting", "unseen", "ended")
 FILTERS = ("state", "user", "account", "partition", "campaign", "since", "until")
-LIMIT, FURTHER = "100", "400"
+LIMIT, FURTHER = "50", "400"
 """So many jobs are on the first page, which is to come at once, and on each after it."""
 
 COLUMNS = (

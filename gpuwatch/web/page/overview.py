@@ -16,6 +16,7 @@ from gpuwatch.web.page.tables import Cell, Column, table
 from gpuwatch.web.page.words import Document
 
 LISTED = 100
+RUNNING = 50
 SHOWN = 8
 BUDGET_SECONDS = 0.2
 """With thousands of running jobs budgets take long: the overview does not wait for them."""
@@ -126,7 +127,7 @@ def scope_link(alert: Document) -> Html:
 
 
 def _running(asker: Asker) -> Html:
-    found, points = asker.jobs(state="running", limit=str(LISTED))
+    found, points = asker.jobs(state="running", limit=str(RUNNING))
     jobs = found["jobs"]
     foremost = sorted(jobs, key=lambda job: (-len(job["alerts"]), -(job["device_count"] or 0), -job["started"]))
     heading = tag(

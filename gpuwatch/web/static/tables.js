@@ -5,7 +5,7 @@ import { element, tell } from "./dom.js";
 import { relate } from "./times.js";
 import { load } from "./loading.js";
 
-const ROWS = 100;
+const ROWS = 50; // as many as are laid out in a tenth of a second on a slow machine
 
 // What a reader chose outlives the renewal of the page: by caption, as that is what a table is called.
 const chosen = new Map();
