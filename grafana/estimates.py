@@ -264,10 +264,10 @@ def coverage() -> table.Panel:
 def thresholds() -> table.Panel:
     """What alerts would have been worth at other thresholds."""
     asked = {
-        "precision": Column("Right", RATIO),
-        "recall": Column("Found", RATIO),
-        "early": Column("In time", RATIO),
-        "per_job": Column("Per job", COUNT, more={"decimals": 2}),
+        "precision": Column("Right", RATIO, 85),
+        "recall": Column("Found", RATIO, 85),
+        "early": Column("In time", RATIO, 85),
+        "per_job": Column("Per job", COUNT, 85, more={"decimals": 2}),
     }
     found = (f"max by (threshold) (gpuwatch_forecast_alert_{name}_ratio{{{ACCOUNTING}}})" for name in asked)
     return listing(

@@ -102,6 +102,7 @@ def when(stores: Stores) -> tuple[str, float]:
         wait_until(lambda: asked(what), RECORD_SECONDS, f"a record: {what}", 2.0)  # noqa: B023
     found = wait_until(lambda: asked(SHOWN_JOB), JOB_SECONDS, "a job past its middle", 1.0)
     job = found[0][0]["job_id"]
+    time.sleep(4 * SCRAPE_SECONDS)
     [(labels, _), *_] = asked(f'gpuwatch_job_progress_ratio{{job_id="{job}"}}')
     return job, float(labels["started"])
 
