@@ -57,7 +57,7 @@ def current(connection: Connection, now: float, known: Sequence[Job] = (), clust
     seen = (*known, *jobs_of(connection, rest, now, by_device=False))
     lively = [job for job in seen if is_current(job, now) and cluster in (None, job.cluster)]
     campaigns = campaigns_of(connection, {job.campaign for job in lively if job.campaign}, now, seen)
-    # In an order of their own, whatever was charged when: sums of the same numbers differ by it in their last digits.
+    # In an order of their own: sums of the same numbers differ by it in their last digits.
     return Current(tuple(sorted(lively, key=lambda job: job.scope)), campaigns)
 
 
