@@ -59,12 +59,12 @@ def _quantity(quantity: str, forecast: Document | None, declared: Document | Non
     low, middle, high = (quantiles.get(each) for each in ("0.1", "0.5", "0.9"))
     over = forecast["p_over"] if forecast else None
     told = words.interval(quantity, declared["low"], declared["high"], unit) if declared else UNKNOWN
+    used = words.of(quantity, forecast["used"] if forecast else None, unit)
+    amounts = (used, told, words.of(quantity, middle, unit), words.interval(quantity, low, high, unit))
     return (
         quantity,
-        words.of(quantity, forecast["used"] if forecast else None, unit),
-        told,
-        words.of(quantity, middle, unit),
-        words.interval(quantity, low, high, unit),
+        # Of device-hours the first column says what they are.
+        *(each.removesuffix(f" {HOURS}") for each in amounts),
         UNKNOWN if over is None else percent(over),
         words.time(forecast["crosses_at"] if forecast else None),
     )  # fmt: skip

@@ -19,6 +19,8 @@ function points(plot, xs, ys, stroke, fill) {
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
+  ctx.setLineDash([]); // what was drawn before may have left its own
+  ctx.lineWidth = devicePixelRatio;
   ctx.strokeStyle = stroke;
   ctx.fillStyle = fill;
   for (const [place, x] of xs.entries()) {
