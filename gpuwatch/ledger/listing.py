@@ -178,9 +178,10 @@ def _limited(connection: Connection, job_id: Any, started: Any, condition: Any, 
     query = select(job_id, started).where(condition, started.is_not(None))
     if below < float("inf"):
         query = query.where(started < below)
-    last = connection.scalars(
-        query.with_only_columns(started).order_by(started.desc()).offset(size).limit(1)
-    ).first()
+    # Each job counts once, whatever the number of its devices.
+    jobs = query.distinct().subquery()
+    begins = select(jobs.c[started.name]).order_by(jobs.c[started.name].desc())
+    last = connection.scalars(begins.offset(size).limit(1)).first()
     if last is None:
         return [(row[0], row[1]) for row in connection.execute(query.distinct())], None
     floor = float(int(last))
