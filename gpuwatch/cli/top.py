@@ -77,16 +77,18 @@ def _print_once(readings: Readings, as_json: bool) -> None:
 def _watch(readings: Readings, interval: float) -> None:
     """Until q: a frame each interval, and at once after each key."""
     from gpuwatch.cli.screen import Screen
+    from gpuwatch.cli.top_state import Order
     from gpuwatch.cli.top_views import Looks, frame
 
     looks: Looks | None = Looks(ascii_only=not _is_encodable())
+    order = Order()
     with Screen() as terminal:
         found = readings.now()
         due = time.monotonic() + _FIRST_SECONDS
         while looks is not None:
             if found.jobs_trouble and found.as_of is None and not found.devices:
                 raise Unavailable(found.jobs_trouble)
-            terminal.draw(frame(found, looks, time.time(), *terminal.size))
+            terminal.draw(frame(found, looks, time.time(), *terminal.size, order))
             key = terminal.key(due - time.monotonic())
             if key is not None:
                 looks = pressed(looks, key)

@@ -13,7 +13,7 @@ from gpuwatch import hygiene
 from gpuwatch.accounting.amounts import amount, split
 from gpuwatch.accounting.forecast_words import percent as probability
 from gpuwatch.cli.text import cut
-from gpuwatch.cli.top_state import DeviceNow, JobNow, Top, chosen
+from gpuwatch.cli.top_state import DeviceNow, JobNow, Order, Top, chosen
 
 LIKELY = 0.8
 """From such a probability on an overrun is likely (CONTRACT 8)."""
@@ -60,9 +60,9 @@ class Looks:
     ascii_only: bool = False
 
 
-def frame(top: Top, looks: Looks, now: float, width: int, height: int) -> list[Line]:
-    """What is on the screen."""
-    jobs = chosen(top.jobs, looks.sort, looks.text)
+def frame(top: Top, looks: Looks, now: float, width: int, height: int, order: Order | None = None) -> list[Line]:
+    """What is on the screen; `order` is one's own where frame follows frame."""
+    jobs = (order or chosen)(top.jobs, looks.sort, looks.text)
     lines = [*_summary(top, jobs, looks, now)]
     lines += _devices(top, width, max(4, (height - len(lines)) // 2), looks)
     lines += _jobs(top, jobs, looks, width, height - len(lines) - 1)

@@ -58,12 +58,12 @@ class Noted:
 
 
 def active(connection: Connection, cluster: str) -> dict[AlertKey, Alert]:
-    """The alerts of a cluster that are raised and not resolved."""
-    return {key: each.alert for key, each in standing(connection, cluster).items()}
+    """The alerts of a cluster that are raised, not resolved, and told: who looks at a job is told of these."""
+    return {key: each.alert for key, each in standing(connection, cluster).items() if each.mode == "told"}
 
 
 def standing(connection: Connection, cluster: str) -> dict[AlertKey, Standing]:
-    """The same, with how they are told."""
+    """All that are raised and not resolved, with how they are told."""
     query = select(tables.alerts).where(tables.alerts.c.cluster == cluster)
     found = [Standing(_alert(row), row.mode, row.found) for row in connection.execute(query)]
     return {key_of(each.alert): each for each in found}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuwatch.cli.top_state import SORTS, JobNow, chosen, devices_in, job_now
+from gpuwatch.cli.top_state import SORTS, JobNow, Order, chosen, devices_in, job_now
 from gpuwatch.model import Alert, Forecast, Scope
 from tests.ledger import made
 
@@ -83,3 +83,16 @@ def test_a_job_has_what_it_declared_or_what_was_expected() -> None:
         found.declared, found.expected, found.projected, found.p_over, found.over,
     )  # fmt: skip
     assert (("hung", "idle"), "critical") == (found.alerts, found.severity)
+
+
+def test_the_same_jobs_are_put_in_order_once() -> None:
+    """And anew where they are others, or are wanted in another order."""
+    first, second = job("1", used=5.0), job("2", used=9.0)
+    order, jobs = Order(), (first, second)
+
+    found = order(jobs, "used", "")
+
+    assert [second, first] == found
+    assert found is order(jobs, "used", "")
+    assert [first, second] == order(jobs, "name", "")
+    assert [first] == order((first,), "name", "")

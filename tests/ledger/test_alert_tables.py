@@ -182,3 +182,13 @@ def test_a_letter_is_open_until_it_is_sent_or_refused(store: Store) -> None:
     assert [made[2]] == open_ones[ada]
     assert [False, False, True] == [each.open for each in everything[ada]]
     assert {ada: 1} == sent
+
+
+def test_who_looks_at_a_job_is_told_of_what_is_told(store: Store) -> None:
+    """What is observed is nobody's business yet, and what is muted is meant to be quiet."""
+    with store.writing() as connection:
+        those = [Standing(replace(ALERT, kind=kind), kind, NOW) for kind in ("told", "observed", "muted")]  # type: ignore[arg-type]
+        alert_store.save(connection, "c", those, [], NOW)
+
+        assert ["told"] == [key.kind for key in alert_store.active(connection, "c")]
+        assert 3 == len(alert_store.standing(connection, "c"))
