@@ -87,7 +87,7 @@ need() {
     shift
     [ $# -eq 0 ] || set -- "$@" $(libraries_of "$package" "$@")
     if fetch "$package" "$@" && have "$binary"; then
-        say "unpacked $binary into .cache/debian/root"
+        say "unpacked $binary into .cache/debian/${root##*/}"
     else
         unreachable=yes
         say "no $binary; its tests will be skipped: $(grep . "$cache/log" | tail -n 1)"
@@ -110,6 +110,6 @@ need slurmd-wlm slurmd slurmctld slurmdbd slurm-client slurm-wlm-basic-plugins s
 # program where it would be installed.
 (
     root=$cache/chromium
-    have chromium || need ../lib/chromium/chromium chromium chromium-common $(all_libraries_of chromium)
+    have chromium || need chromium chromium chromium-common $(all_libraries_of chromium)
 )
 exit 0
