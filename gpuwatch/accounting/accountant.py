@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 from gpuwatch import hygiene
 from gpuwatch.accounting.alert_record import Record
-from gpuwatch.accounting.alerting import Alerting, Seen
+from gpuwatch.accounting.alerting import Alerting, Decided, Seen
 from gpuwatch.accounting.allocations import Allocations, Asked
 from gpuwatch.accounting.cases import CHARGED
 from gpuwatch.accounting.forecaster import Forecaster
@@ -156,14 +156,15 @@ class Accountant:
             costs = charging.costs_of(connection, charged_to(current))
             forecasts = self._forecaster.forecasts(connection, current, costs, now)
             self._alerting.look(connection, current, self._forecaster.burnups, now)
-        running = {each.scope for each in current.scopes if each.state != "ended"}
-        compared = [forecast for forecast in forecasts if forecast.scope in running]
-        forecaster, alerting = self._forecaster, self._alerting
-        seen = Seen(
-            current, compared, costs, forecaster.burnups, forecaster.taken_up, forecaster.record.threshold,
-            self._state(collection, asked),
-        )  # fmt: skip
-        self._evaluate(seen, now)
+            running = {each.scope for each in current.scopes if each.state != "ended"}
+            compared = [forecast for forecast in forecasts if forecast.scope in running]
+            forecaster, alerting = self._forecaster, self._alerting
+            seen = Seen(
+                current, compared, costs, forecaster.burnups, forecaster.taken_up, forecaster.record.threshold,
+                self._state(collection, asked),
+            )  # fmt: skip
+            decided = alerting.decide(connection, seen, now)
+        self._keep(decided, compared, now)
         told = alerting.tell(now)
         incomplete = collection.failed or not told.everybody or not all(asked.up.values())
         outcome: Outcome = "partial" if incomplete else "ok"
@@ -319,10 +320,10 @@ class Accountant:
             self._tariffs.successful, self._alerting.policy.successful, self._forecaster.record.standing,
         )  # fmt: skip
 
-    def _evaluate(self, seen: Seen, now: float) -> None:
+    def _keep(self, decided: Decided, compared: Sequence[Forecast], now: float) -> None:
         with self._store.writing() as connection:
-            self._alerting.evaluate(connection, seen, now)
-            self._forecaster.keep(connection, seen.forecasts, now)
+            self._alerting.write(connection, decided, now)
+            self._forecaster.keep(connection, compared, now)
         self._forecaster.kept()
 
 

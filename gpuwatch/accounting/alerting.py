@@ -14,7 +14,7 @@ from gpuwatch.accounting.alert_policy import telling
 from gpuwatch.accounting.alert_record import RECORD_SECONDS, Record, record_of
 from gpuwatch.accounting.alerts import Around, Comparison, Gone
 from gpuwatch.accounting.burning import run_of
-from gpuwatch.accounting.concerns import concern_of
+from gpuwatch.accounting.concerns import concern_of, forget_names
 from gpuwatch.accounting.conditions import conditions
 from gpuwatch.accounting.outbox import Outbox, Told
 from gpuwatch.accounting.overruns import Bounds, overruns
@@ -52,6 +52,15 @@ class Seen:
     taken_up: frozenset[Scope] = frozenset()
     threshold: float = 0.8
     state: State = field(default_factory=State)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The alerts that are active now, what changed, and the scopes that they are about."""
+
+    active: Mapping[AlertKey, Standing]
+    compared: Comparison
+    scopes: Mapping[Scope, Job | Campaign]
 
 
 class Alerting:
@@ -95,12 +104,13 @@ class Alerting:
         self._watched = self._watch.look(connection, current, burnups, now)
         if abs(now - self._looked) >= LOOK_SECONDS:
             self._looked = now
+            forget_names()
             self.record = record_of(episodes.counts(connection, self._cluster, now - RECORD_SECONDS))
             self.letters = letter_store.sent_by_recipient(connection, self._cluster, now - LETTERS_SECONDS)
             self._spendings = tuple(spendings(connection, self._cluster, now))
 
-    def evaluate(self, connection: Connection, seen: Seen, now: float) -> None:
-        """Decide what is active, and write down what changed, in the caller's transaction."""
+    def decide(self, connection: Connection, seen: Seen, now: float) -> Decided:
+        """What is active, and what changed; it reads, so that nobody else who writes waits for it."""
         before = alert_store.standing(connection, self._cluster)
         known = {key: each.alert for key, each in before.items()}
         bounds = replace(self._bounds, threshold=seen.threshold)
@@ -113,9 +123,7 @@ class Alerting:
         after = alerts.stand(before, found, self._mode_of, around, now)
         compared = alerts.compare(before, after, around)
         after = dict(self._told_in_full(after, before, compared, seen, scopes))
-        compared = alerts.compare(before, after, around)
-        self._write(connection, after, compared, scopes, now)
-        self.standing = after
+        return Decided(after, alerts.compare(before, after, around), scopes)
 
     def _beside_forecasts(self, known: Mapping[AlertKey, Alert], seen: Seen, now: float) -> dict[AlertKey, Alert]:
         """The alerts that come from what is measured, from budgets, and from what goes wrong here."""
@@ -155,26 +163,25 @@ class Alerting:
         for each in seen.forecasts if news else ():
             forecasts.setdefault(each.scope, {})[each.quantity] = each
         for key, standing in after.items():
-            if id(standing) in news and not standing.alert.details and key.scope in scopes:
+            lines = standing.alert.details
+            if not lines and id(standing) in news and key.scope in scopes:
                 case = _case(scopes[key.scope], forecasts.get(key.scope, {}), seen)
                 lines = details(standing.alert, case, self.record)
+            elif not lines and key in before:
+                lines = before[key].alert.details
+            if lines is standing.alert.details:
+                yield key, standing
             else:
-                lines = standing.alert.details or (before[key].alert.details if key in before else ())
-            yield key, replace(standing, alert=replace(standing.alert, details=lines))
+                yield key, Standing(replace(standing.alert, details=lines), standing.mode, standing.found)
 
-    def _write(
-        self,
-        connection: Connection,
-        after: Mapping[AlertKey, Standing],
-        compared: Comparison,
-        scopes: Mapping[Scope, Job | Campaign],
-        now: float,
-    ) -> None:
+    def write(self, connection: Connection, decided: Decided, now: float) -> None:
+        """Write down what was decided, in the caller's transaction."""
+        compared, scopes = decided.compared, decided.scopes
         changes = [
             Noted(change, mode, self._told_by(change) if mode == "told" else ())
             for change, mode in alerts.changes_of(compared)
         ]
-        alert_store.save(connection, self._cluster, after.values(), changes, now)
+        alert_store.save(connection, self._cluster, decided.active.values(), changes, now)
         if compared.gone:
             began = episodes.opened(connection, self._cluster)
             ends = [_end(gone, began.get(_key(gone)), scopes.get(_key(gone).scope), now) for gone in compared.gone]
@@ -182,6 +189,7 @@ class Alerting:
         episodes.begin(connection, self._cluster, [(each.alert, each.mode) for each in compared.raised], now)
         rising = (*compared.risen, *_turned(compared))
         episodes.rise(connection, self._cluster, [(each.alert, each.mode) for each in rising])
+        self.standing = decided.active
 
     def _told_by(self, change: Change) -> tuple[str, ...]:
         found = telling(self.policy.now, change.alert)

@@ -41,6 +41,11 @@ def _of_job(job: Job) -> Concern:
     return Concern(user, owner.account or "", facts.partition if facts else "", job.name or "")
 
 
+def forget_names() -> None:
+    """Ask the machine again who is called what: somebody may be new."""
+    _user_called.cache_clear()
+
+
 @lru_cache(1024)
 def _user_called(uid: int) -> str:
     """The name of a user id; empty where this machine knows none."""

@@ -70,6 +70,9 @@ def _behind(
     gone = _gone(spending, now)
     if gone is None or spending.ends is None or gone < 1.0 - thresholds.pace_last_ratio:
         return None
+    if not spending.complete:
+        # More may have been used than is known: what is left is not.
+        return was if was is not None and was.level == 0 else None
     left = spending.granted - spending.used - spending.pace * (spending.ends - now)
     least = thresholds.pace_unused_ratio * (1.0 if was is None else 0.8)
     if left < least * spending.granted:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
@@ -25,7 +26,8 @@ class Spending:
     """An account's grant of one resource: seconds of it granted and used, and used per second of late.
 
     `begins` and `ends` bound its period, Unix seconds; None where it has none. `reported`: what is used is the
-    word of whoever granted it, else what the ledger charged.
+    word of whoever granted it, else what the ledger charged. `complete`: nothing is missing in that, nor in the
+    pace, for being unknown.
     """
 
     account: str
@@ -36,6 +38,7 @@ class Spending:
     begins: float | None = None
     ends: float | None = None
     reported: bool = False
+    complete: bool = True
 
 
 def spendings(connection: Connection, cluster: str, now: float) -> Iterator[Spending]:
@@ -61,18 +64,28 @@ def _is_current(grant: Grant, now: float) -> bool:
 
 
 def _spending(account: str, resource: str, grant: Grant, days: _Days, now: float) -> Spending | None:
+    reported = grant.used_seconds is not None
     charged = days.used(account, grant.starts) if resource == GPUS else None
-    used = grant.used_seconds if grant.used_seconds is not None else charged
+    used = grant.used_seconds if reported or charged is None else charged.seconds
     if used is None:
         return None
+    complete = reported or (charged is not None and charged.complete)
     if resource == GPUS:
-        pace = days.used(account, now - PACE_SECONDS) / PACE_SECONDS
+        lately = days.used(account, now - PACE_SECONDS)
+        pace, complete = lately.seconds / PACE_SECONDS, complete and lately.complete
     else:
         pace = used / (now - grant.starts) if grant.starts is not None and now > grant.starts else 0.0
     return Spending(
         account, _QUANTITIES[resource], grant.limit_seconds or 0.0, used, pace, grant.starts, grant.ends,
-        grant.used_seconds is not None,
+        reported, complete,
     )  # fmt: skip
+
+
+class _Used(NamedTuple):
+    """Device-seconds, as far as they are known, and whether all of them are."""
+
+    seconds: float
+    complete: bool
 
 
 class _Days:
@@ -81,27 +94,30 @@ class _Days:
     def __init__(self, connection: Connection, cluster: str, accounts: Accounts, zone: tzinfo, now: float) -> None:
         self._connection, self._cluster, self._accounts, self._zone = connection, cluster, accounts, zone
         self._last = self._day(now)
-        self._kept: dict[float | None, Mapping[str, float]] = {}
+        self._kept: dict[float | None, Mapping[str, _Used]] = {}
 
-    def used(self, account: str, since: float | None) -> float:
+    def used(self, account: str, since: float | None) -> _Used:
         """What was charged since a time: from the day on in which that is."""
         if since not in self._kept:
             self._kept[since] = self._read(since)
         sums = self._kept[since]
         found: AccountId = (self._cluster, account)
         names = {account, *(name for _, name in self._accounts.below(found))}
-        return sum(sums.get(name, 0.0) for name in names)
+        its = [sums[name] for name in names if name in sums]
+        return _Used(sum(each.seconds for each in its), all(each.complete for each in its))
 
-    def _read(self, since: float | None) -> Mapping[str, float]:
+    def _read(self, since: float | None) -> Mapping[str, _Used]:
         there = tables.daily.c
         query = (
-            select(there.account, func.sum(there.charged_seconds))
+            select(there.account, func.sum(there.charged_seconds), func.sum(there.jobs_unknown))
             .where(there.cluster == self._cluster, there.day <= self._last)
             .group_by(there.account)
         )
         if since is not None:
             query = query.where(there.day >= self._day(since))
-        return {name: seconds or 0.0 for name, seconds in self._connection.execute(query)}
+        return {
+            name: _Used(seconds or 0.0, not unknown) for name, seconds, unknown in self._connection.execute(query)
+        }
 
     def _day(self, time: float) -> int:
         local = (_EPOCH + timedelta(seconds=time)).astimezone(self._zone)

@@ -84,6 +84,16 @@ def test_what_will_lapse_is_told_in_the_last_part_of_the_period(
     assert all("will lapse unused on 2026-03-04 16:00Z" in each.text for each in found.values())
 
 
+def test_what_is_not_all_known_does_not_lapse() -> None:
+    """Jobs whose devices nobody told may have used it; marks that are reached without them are reached."""
+    lapsing, over = (replace(spending(used, 3), complete=False) for used in (300, 1100))
+
+    assert {} == look(lapsing, 90)
+    assert [100] == [each.level for each in look(over, 90).values()]
+    told = look(spending(300, 3), 90)
+    assert told == look(lapsing, 90, told)
+
+
 @given(st.floats(0, 2000), st.floats(0, 100), st.floats(-10, 200))
 def test_there_is_at_most_one_alert_whatever_was_used(used: float, pace: float, day: float) -> None:
     """And it is the same one again with the next look."""

@@ -73,9 +73,13 @@ def _passes(store: Store, alerting: Alerting, seen: Seen) -> dict[str, float]:
     for number, name in enumerate(("raise", "again", "end")):
         now = T0 + HOUR + PASS_SECONDS * number
         began = time.process_time()
-        with store.writing() as connection:
-            alerting.evaluate(connection, seen if name != "end" else Seen(type(seen.current)()), now)
+        with store.reading() as connection:
+            decided = alerting.decide(connection, seen if name != "end" else Seen(type(seen.current)()), now)
         found[f"{name}_evaluate"] = time.process_time() - began
+        began = time.process_time()
+        with store.writing() as connection:
+            alerting.write(connection, decided, now)
+        found[f"{name}_write"] = time.process_time() - began
         began = time.process_time()
         alerting.tell(now)
         found[f"{name}_tell"] = time.process_time() - began

@@ -62,6 +62,7 @@ def test_packages_are_pinned_and_name_no_registry() -> None:
     locked = (RENDER / "package-lock.json").read_text()
     packages = json.loads(locked)["packages"]
 
+    assert "://" not in locked
     assert all(version[0].isdigit() for version in wanted.values())
     assert wanted == {name: packages[f"node_modules/{name}"]["version"] for name in wanted}
     assert "://" not in "".join(each.get("resolved", "") for each in packages.values())

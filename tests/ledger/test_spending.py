@@ -60,6 +60,17 @@ def test_what_was_charged_in_the_period_counts_with_sub_accounts(spent: Store) -
     assert (BEGINS, ENDS) == (ml.begins, ml.ends)
 
 
+def test_jobs_whose_devices_nobody_told_make_it_incomplete(spent: Store) -> None:
+    """They are not 0; what the batch system says is whole as far as it is used, and the pace is not."""
+    with spent.writing() as connection:
+        post_records(connection, [record("9", started=T0 + 6 * DAY, ended=T0 + 7 * DAY, devices=None)])
+    charging.catch_up(spent, "default", Tariffs(load_rates(None, UTC), UTC), NOW)
+
+    assert {"ml": False, "bio": True} == {
+        each.account: each.complete for each in look(spent, grant(), grant("bio"))
+    }
+
+
 def test_the_batch_systems_word_comes_first(spent: Store) -> None:
     """Where it says what was used."""
     (ml,) = look(spent, grant(used_seconds=77 * HOUR))
