@@ -9,7 +9,6 @@ from typing import Any
 
 import typer
 
-from gpuwatch import __version__
 from gpuwatch.cli import COMMANDS, application
 
 PAGE = Path(__file__).with_name("gpuwatch.1")
@@ -41,7 +40,7 @@ def render() -> str:
 
 
 def _page(group: Any, context: Any) -> Iterator[str]:
-    yield f'.TH GPUWATCH 1 "" "gpuwatch {__version__}" "User Commands"'
+    yield '.TH GPUWATCH 1 "" "gpuwatch" "User Commands"'
     yield from (".SH NAME", r"gpuwatch \- what deep learning costs, told while the job runs")
     yield from (".SH SYNOPSIS", r".B gpuwatch", ".I COMMAND", "[OPTION]...", ".SH DESCRIPTION")
     yield from _text(group.help or "")

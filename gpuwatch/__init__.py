@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+try:
+    from gpuwatch._version import __version__ as __version__
+except ImportError:  # a checkout that nothing was built or installed from
+    __version__ = "0.0.0"
 
 __all__ = ["__version__", "declare", "progress"]
 
