@@ -1,4 +1,4 @@
-"""What accounting exports (CONTRACT 6): current scopes and itself, never a user, an account or a job's name."""
+"""What accounting exports: current scopes and itself, never a user, an account or a job's name."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from gpuwatch.cli.text import cut
 from gpuwatch.cli.top_state import DeviceNow, JobNow, Order, Top, chosen
 
 LIKELY = 0.8
-"""From such a probability on an overrun is likely (CONTRACT 8)."""
+"""From such a probability on an overrun is likely."""
 
 _HOURS = "device-hours"
 _FULL, _EMPTY, _MARK = "█", "░", "│"

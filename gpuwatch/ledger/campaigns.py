@@ -50,7 +50,7 @@ class Person(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: what they are (CONTRACT 9), and the accounts they coordinate, as (cluster, account)."""
+    """Who acts: what they are, and the accounts they coordinate, as (cluster, account)."""
 
     person: Person
     role: Role = "self"

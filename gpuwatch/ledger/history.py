@@ -18,7 +18,7 @@ from gpuwatch.ledger.sql import Insert, among, greatest, run_many
 from gpuwatch.model import STATES, Usage
 
 FINE_DAYS, COARSE_DAYS = 2, 60
-"""A point a minute is kept for so many days, and one in ten minutes (CONTRACT 8)."""
+"""A point a minute is kept for so many days, and one in ten minutes."""
 
 
 class Point(NamedTuple):

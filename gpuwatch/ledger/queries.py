@@ -19,7 +19,7 @@ from gpuwatch.ledger.sql import among
 from gpuwatch.model import EMPTY, Scope
 
 RECENT_SECONDS = 900.0
-"""How long a scope that ended is still shown as current (CONTRACT 8)."""
+"""How long a scope that ended is still shown as current."""
 
 __all__ = [
     "RECENT_SECONDS", "Campaign", "Current", "Job", "agents_of", "campaigns_of", "current", "is_current",

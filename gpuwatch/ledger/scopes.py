@@ -20,7 +20,7 @@ CHANNEL_RANKS: Mapping[str, int] = {
     "environment": 2,
     "file": 1,
 }  # fmt: skip
-"""Which way of declaring outranks which (CONTRACT 3); a way that is not here ranks lowest."""
+"""Which way of declaring outranks which; a way that is not here ranks lowest."""
 
 
 PROVEN = ("api", "cli")

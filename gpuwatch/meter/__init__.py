@@ -1,6 +1,6 @@
 """Readings × holdings → usage. Pure but for the running totals it keeps; it reads no clock and does no I/O.
 
-The rules (what is charged, what a gap is, what a state is) are those of the architecture page and stand here
+The rules (what is charged, what a gap is, what a state is) are those of docs/internals.md and stand here
 and nowhere else:
 
 - Whoever held a device when an interval began is charged for it, until the next look.

@@ -1,4 +1,4 @@
-"""Who may read and change what (CONTRACT 9): one's own jobs, the accounts one coordinates, or everything. Pure."""
+"""Who may read and change what: one's own jobs, the accounts one coordinates, or everything. Pure."""
 
 from __future__ import annotations
 
