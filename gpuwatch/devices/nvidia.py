@@ -55,6 +55,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gpuwatch.devices import mig, nvml
 from gpuwatch.devices.gpm import Activity
+from gpuwatch.devices.nodes import DeviceNodes
 from gpuwatch.devices.nvml import Call, Handle, Values, failure
 from gpuwatch.devices.nvml_plan import GpuPlan, Plan, SlicePlan
 from gpuwatch.devices.xids import XidWatch
@@ -65,6 +66,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 1.0
 HANG_SECONDS = 0.2
+NODES = ("nvidiactl", "nvidia[0-9]*", "nvidia-caps/*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,16 @@ class NvidiaDevices:
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def __init__(self, settings: Settings, site: Site, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        site: Site,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        nodes: DeviceNodes | None = None,
+    ) -> None:
         self._site = site
+        self._nodes = nodes or DeviceNodes(NODES)
         self._clock = clock
         self._library = nvml.Library()
         self._xids = XidWatch()
@@ -99,6 +109,7 @@ class NvidiaDevices:
 
     def scan(self, now: float) -> Sequence[Device]:
         """The GPUs there are, each before its slices; one that is lost stays listed, and its reads fail."""
+        self._nodes.demand_open("nvidia")
         if self._stale:
             self._release()
             self._stale = False
