@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gpuwatch import hygiene
 from gpuwatch.errors import Unavailable
 from gpuwatch.http.client import Access, Client, ServerUrl, UserName, json_of
 from gpuwatch.http.times import skew_text
 from gpuwatch.model import EMPTY, Probe, Site
+from gpuwatch.usage.agent_addresses import Addresses, expanded
 from gpuwatch.usage.base import Asking, Delivery, Failure, Mark
 from gpuwatch.usage.clocks import MOST_SKEW_SECONDS
 
@@ -31,13 +32,25 @@ Answer = Delivery | Failure
 
 
 class AgentsUsage:
-    """Reads every agent in `urls`, at most 16 at once. An agent that does not answer stays alone."""
+    """Reads every agent that the settings name, at most 16 at once. One that does not answer stays alone."""
 
     class Settings(Access):
         """The table `[usage.agents]`."""
 
-        urls: tuple[ServerUrl, ...] = Field(
-            default=("http://127.0.0.1:9838",), description="addresses of the agents"
+        urls: tuple[str, ...] = Field(
+            default=("http://127.0.0.1:9838",),
+            description="addresses of the agents, also ranges of them, as `http://gpu[001-400]:9838`; "
+            "the default holds where there are no `files` and `names`",
+        )
+        files: tuple[str, ...] = Field(
+            default=(),
+            description="files of targets as in Prometheus' `file_sd_configs`, also `/etc/targets/*.json`; "
+            "read in each pass",
+        )
+        names: tuple[ServerUrl, ...] = Field(
+            default=(),
+            description="addresses whose host is a name with a record for each agent, as of a headless service; "
+            "asked in each pass",
         )
         timeout_seconds: float = Field(default=10.0, gt=0, le=600, description="wait for an agent this long")
         token_file: Path | None = Field(
@@ -51,15 +64,28 @@ class AgentsUsage:
             default=None, description="user of the agents' basic authentication, where they have no token"
         )
 
+        @field_validator("urls")
+        @classmethod
+        def _ranges(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(address for url in urls for address in expanded(url))
+
+        def addresses(self) -> Addresses:
+            """Where to find them; the default address counts only where nothing else is set."""
+            elsewhere = "urls" not in self.model_fields_set and (self.files or self.names)
+            return Addresses(() if elsewhere else self.urls, self.files, self.names)
+
     def __init__(self, settings: Settings, site: Site) -> None:
         self._settings = settings
+        self._addresses = settings.addresses()
         self._client = Client(settings, most_values=MOST_VALUES)
         self._acknowledged: dict[str, tuple[str, int | None]] = {}
 
     def collect(self, asking: Asking) -> Iterator[Answer]:
         """Everything newer than the marks, agent by agent as they answer."""
         self._client.renew()
-        asks = deque(_Ask(url, asking.marks.get(url)) for url in dict.fromkeys(self._settings.urls))
+        urls, failures = self._addresses.now()
+        yield from (Failure(where, message) for where, message in failures.items())
+        asks = deque(_Ask(url, asking.marks.get(url)) for url in urls)
         running: dict[Future[tuple[Answer, _Ask | None]], _Ask] = {}
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="usage") as pool:
             while asks or running:
@@ -93,8 +119,10 @@ class AgentsUsage:
     def check(self, now: float) -> Sequence[Probe]:
         """Ask each agent for nothing that it could have, so that only whether it answers is seen."""
         self._client.renew()
+        urls, failures = self._addresses.now()
+        unread = [Probe(hygiene.log(where), False, hygiene.log(message)) for where, message in failures.items()]
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="usage") as pool:
-            return list(pool.map(lambda url: self._probe(url, now), dict.fromkeys(self._settings.urls)))
+            return [*unread, *pool.map(lambda url: self._probe(url, now), urls)]
 
     def _probe(self, url: str, now: float) -> Probe:
         try:
