@@ -15,7 +15,7 @@ from tests.integration.debian import REPOSITORY
 TOOLS = ("sh", "sed", "grep", "sort", "find", "touch", "mkdir", "rm", "timeout", "id", "dirname", "tail", "chmod")
 WANTED = [
     "prometheus", "promtool", "prometheus-alertmanager", "amtool", "influxd", "victoria-metrics",
-    "systemd-analyze", "munged", "mariadbd", "postgres", "slurmd-wlm", "chromium",
+    "systemd-analyze", "munged", "mariadbd", "postgres", "slurmd-wlm", "rpmbuild", "shellcheck", "chromium",
 ]  # fmt: skip
 
 
