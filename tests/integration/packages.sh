@@ -101,6 +101,8 @@ need amtool prometheus-alertmanager
 need influxd influxdb
 need victoria-metrics victoria-metrics
 need systemd-analyze systemd libsystemd-shared
+need systemd-nspawn systemd-container libsystemd-shared
+need mmdebstrap mmdebstrap
 need munged munge libmunge2
 need mariadbd mariadb-server-core libmariadb3
 server=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/^ *Depends: \(postgresql-[0-9]*\)$/\1/p')
