@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import json
 import logging
+import math
 import os
 import re
 import signal
@@ -19,10 +21,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 
-from gpuwatch.errors import Forbidden, Locked, Unavailable
+from gpuwatch.errors import Forbidden, GpuwatchError, Locked, Unavailable
 
 log = logging.getLogger("gpuwatch.service")
 
@@ -45,6 +49,11 @@ class Pace:
         wait = max(0.0, self.next - now)
         self.next += self.interval_seconds
         return wait
+
+    def follow(self, interval_seconds: float) -> None:
+        """Go on at another interval, counted from the deadline before the next."""
+        self.next += interval_seconds - self.interval_seconds
+        self.interval_seconds = interval_seconds
 
 
 @dataclass(slots=True)
@@ -158,7 +167,7 @@ def _signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[Non
 def run(
     tick: Callable[[float], None],
     *,
-    interval_seconds: float = 1.0,
+    interval_seconds: float | Callable[[], float] = 1.0,
     status: Callable[[], str] = lambda: "",
     reload: Callable[[], None] | None = None,
     missed: Callable[[int], None] = lambda _count: None,
@@ -167,12 +176,14 @@ def run(
     """Call `tick(monotonic now)` at every deadline until SIGTERM, SIGINT or `stop`.
 
     READY is sent after the first tick that returns. What a tick raises ends the loop and is the caller's.
+    The interval may be one that changes.
     """
     stop = stop or Stop()
+    interval = interval_seconds if callable(interval_seconds) else lambda: interval_seconds
     hangup = threading.Event()
     handlers: dict[signal.Signals, Callable[[], None]] = {signal.SIGTERM: stop.set, signal.SIGINT: stop.set}
     handlers[signal.SIGHUP] = hangup.set
-    pace = Pace(interval_seconds, time.monotonic())
+    pace = Pace(interval(), time.monotonic())
     with _signals(handlers):
         state = ["READY=1"]
         while not stop.wait(pace.wait_seconds(time.monotonic())):
@@ -181,6 +192,7 @@ def run(
                 _reload(reload)
             missed(pace.missed)
             tick(time.monotonic())
+            pace.follow(interval())
             notify(*state, "WATCHDOG=1", f"STATUS={status()}")
             state = []
     notify("STOPPING=1")
@@ -215,14 +227,35 @@ def _reload(reload: Callable[[], None] | None) -> None:
     reload()
 
 
-def set_up_logging(verbose: bool = False) -> None:
-    """Log to stderr; under journald with its priority prefixes and no time of our own."""
+class LogFormat(StrEnum):
+    """How a line of the log looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def set_up_logging(verbose: bool = False, log_format: LogFormat = LogFormat.TEXT) -> None:
+    """Log to stderr; under journald with its priority prefixes and, as text, no time of our own."""
     journald = "JOURNAL_STREAM" in os.environ
+    lines: logging.Formatter = _OneLine(None if journald else "%(asctime)s %(levelname)s %(message)s")
+    if log_format is LogFormat.JSON:
+        lines = JsonLines()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Priority() if journald else _OneLine("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Priority(lines) if journald else lines)
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
     for chatty in ("apscheduler", "uvicorn", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+@contextmanager
+def last_words() -> Iterator[None]:
+    """Log why a daemon ends, as it logs everything else, and exit with the code of the error."""
+    try:
+        yield
+    except GpuwatchError as exc:
+        for line in str(exc).splitlines():
+            logging.getLogger("gpuwatch").error("%s", line)
+        sys.exit(exc.exit_code)
 
 
 class _OneLine(logging.Formatter):
@@ -233,9 +266,64 @@ class _OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
-class _Priority(_OneLine):
+_SPECIFIER = re.compile(r"(?:\s*\b(?P<key>[a-z]\w*)=)?%(?:%|[-#0 +]*\d*(?:\.\d+)?[a-zA-Z])")
+_OWN = ("time", "level", "logger", "message", "traceback")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object on each line: time, level, logger, message, traceback, and what was logged as key=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message, fields = _split(record)
+        document: dict[str, object] = {
+            "time": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": message,
+        }
+        document |= {f"{key}_" if key in _OWN else key: _plain(value) for key, value in fields.items()}
+        if record.exc_info:
+            document["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(document, separators=(",", ":"), allow_nan=False)
+
+
+def _split(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
+    """The message without its fields, and these, by where the format has `key=%s`: values may contain anything."""
+    if not isinstance(record.msg, str) or not isinstance(record.args, tuple):
+        return record.getMessage(), {}
+    fields: dict[str, object] = {}
+    arguments, left = iter(record.args), []
+
+    def taken(found: re.Match[str]) -> str:
+        if found[0] == "%%":
+            return found[0]
+        value = next(arguments)
+        if found["key"] is None:
+            left.append(value)
+            return found[0]
+        fields[found["key"]] = value
+        return ""
+
+    try:
+        text = _SPECIFIER.sub(taken, record.msg)
+        return (text % tuple(left) if record.args else record.msg), fields
+    except (StopIteration, TypeError, ValueError):
+        return record.getMessage(), {}
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return value if isinstance(value, float) and math.isfinite(value) else str(value)
+
+
+class _Priority(logging.Formatter):
     """`<3>message`: what journald reads as the priority of a line."""
+
+    def __init__(self, lines: logging.Formatter | None = None) -> None:
+        super().__init__()
+        self._lines = lines or _OneLine()
 
     def format(self, record: logging.LogRecord) -> str:
         priority = 3 if record.levelno >= logging.ERROR else 4 if record.levelno >= logging.WARNING else 6
-        return f"<{priority}>{super().format(record)}".replace("\n", f"\n<{priority}>")
+        return f"<{priority}>{self._lines.format(record)}".replace("\n", f"\n<{priority}>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuwatch import service
-from gpuwatch.errors import Locked, Unavailable
+from gpuwatch.errors import ConfigurationError, Locked, Unavailable
 
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=50))
@@ -140,6 +141,73 @@ def test_message_of_the_log_is_one_line_whatever_is_in_it(hostile):
 
     assert line.startswith("<4>a\\")
     assert line.isprintable()
+
+
+def as_json(message, *arguments, exc_info=None):
+    record = logging.LogRecord("gpuwatch.agent", logging.WARNING, "", 0, message, arguments, exc_info)
+    record.created = 1_764_000_000.25
+    line = service.JsonLines().format(record)
+    assert line.isprintable()
+    return json.loads(line)
+
+
+def test_line_of_json_has_the_fields_apart():
+    """What is written as key=value in the format is a field of the object, whatever the value looks like."""
+    document = as_json("source is down source=%s reason=%s seconds=%.1f", "nvidia", 'lost="x" up=1\n{}', 2.5)
+
+    assert document == {
+        "time": "2025-11-24T16:00:00.250Z", "level": "warning", "logger": "gpuwatch.agent",
+        "message": "source is down", "source": "nvidia", "reason": 'lost="x" up=1\n{}', "seconds": 2.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "told"),
+    [
+        ("serving %s", ("http://x",), {"message": "serving http://x"}),
+        ("at 100%% jobs=%d of %s", (3, "n0"), {"message": "at 100% of n0", "jobs": 3}),
+        ("alert level=%s time=%s", ("high", None), {"message": "alert", "level_": "high", "time_": None}),
+        ("nothing to say", (), {"message": "nothing to say"}),
+        ("ratio=%f", (float("nan"),), {"message": "", "ratio": "nan"}),
+        ("path=%s", (os.fspath,), {"message": "", "path": str(os.fspath)}),
+    ],
+)
+def test_message_of_json_is_what_is_left(message, arguments, told):
+    """Words stay words, and a field has no name of our own."""
+    document = as_json(message, *arguments)
+
+    assert told == {key: value for key, value in document.items() if key not in ("time", "level", "logger")}
+
+
+def test_traceback_is_a_field_of_json():
+    """It does not break the line."""
+    error = ValueError("third\nfourth")
+
+    assert as_json("first", exc_info=(ValueError, error, None))["traceback"] == "ValueError: third\nfourth"
+
+
+def test_json_has_priorities_under_journald():
+    """The prefix is journald's, the rest of the line the object."""
+    line = logged(service._Priority(service.JsonLines()), "first")
+
+    assert ("<4>", "first") == (line[:3], json.loads(line[3:])["message"])
+
+
+def test_last_words_are_logged_line_by_line(caplog):
+    """Why a daemon ends is in the log as everything else is, and its exit code says it once more."""
+    with pytest.raises(SystemExit) as ended, service.last_words():
+        raise ConfigurationError(["one", "two"])
+
+    assert (78, ["one", "two"]) == (ended.value.code, [record.getMessage() for record in caplog.records])
+
+
+def test_interval_may_change_while_it_runs():
+    """The next deadline moves with it."""
+    pace = service.Pace(1.0, 10.0)
+    pace.wait_seconds(10.0)
+    pace.follow(0.25)
+
+    assert (0.25, 0.25) == (pace.interval_seconds, pytest.approx(pace.wait_seconds(10.0)))
 
 
 def test_status_for_systemd_is_one_assignment_whatever_is_in_it(systemd):

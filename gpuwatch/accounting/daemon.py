@@ -77,9 +77,12 @@ class NextInterval(BaseTrigger):  # type: ignore[misc]
 
 
 class AccountingDaemon:
-    """Passes at an interval, and the outcome of the latest. `tick` belongs to the main loop."""
+    """Passes at an interval, and the outcome of the latest. `tick` belongs to the main loop.
 
-    def __init__(self, settings: Settings, clock: Clock = time) -> None:
+    Until its first pass one that comes after another shows what that one has found and counted.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock = time, before: AccountingDaemon | None = None) -> None:
         self._settings = settings
         self._interval = settings.accounting.interval_seconds
         self._clock = clock
@@ -100,6 +103,8 @@ class AccountingDaemon:
         self._policy: SitePolicy | None = None
         self._outputs: Outputs | None = None
         self._scheduler = self._new_scheduler()
+        if before is not None and before._settings.site.cluster == settings.site.cluster:
+            self._report, self._running_jobs, self._health = before._report, before._running_jobs, before._health
 
     def _new_scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(

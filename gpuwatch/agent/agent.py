@@ -139,6 +139,17 @@ class Agent:
         for sink in self._sinks:
             sink.start()
 
+    def adopt(self, sinks: Sequence[Sink], meter: MeterSettings, sampler: Sampler | None = None) -> None:
+        """Go on with other outputs, rules and (None: the same) sources; between two ticks.
+
+        New sinks are started already; the sources and sinks of before are the caller's to close.
+        """
+        with self._lock:
+            if sampler is not None:
+                self._sampler, self.intake.jobs = sampler, sampler.job_sources
+            self._sinks = sinks
+            self._meter.adopt(meter)
+
     def _watch_clock(self, now: float, wall: float) -> None:
         jump = self._clock_watch.jumped(now, wall)
         if jump:

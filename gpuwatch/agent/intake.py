@@ -68,7 +68,7 @@ class Intake:
         self._lock = lock
         self._registry = registry
         self._records = records
-        self._jobs = jobs
+        self.jobs = jobs
         self._clock = clock
         self._quota = Quota()
         self._counted: Counter[tuple[str, str]] = Counter()
@@ -190,7 +190,7 @@ class Intake:
     def _job_of(self, peer: Peer) -> str:
         """The job of a process, by what the kernel says of it; not under the lock, as it reads procfs."""
         runs = self.runs()
-        for source in self._jobs.values():
+        for source in self.jobs.values():
             job_id = source.job_of(peer.pid, runs)
             if job_id is not None:
                 return job_id

@@ -11,7 +11,8 @@ import typer
 from gpuwatch import config, specs
 from gpuwatch.accounting.daemon import AccountingDaemon
 from gpuwatch.cli.daemon import serve
-from gpuwatch.cli.options import ConfigOption, VerboseOption, overrides_of
+from gpuwatch.cli.options import ConfigOption, LogFormatOption, VerboseOption, overrides_of
+from gpuwatch.service import LogFormat
 from gpuwatch.settings import Settings
 from gpuwatch.web import web_config
 from gpuwatch.web.api import TREE, api_routes
@@ -23,7 +24,7 @@ from gpuwatch.web.limits import Limits
 from gpuwatch.web.page import routes as page
 from gpuwatch.web.page.frame import Passed
 from gpuwatch.web.security import Security
-from gpuwatch.web.server import WebServer
+from gpuwatch.web.server import Lent, WebServer
 from gpuwatch.web.threads import Patient
 
 ROOMS = ("schedulers", "usage", "notifiers", "sinks")
@@ -34,10 +35,11 @@ CONNECTIONS = 256
 class Accounting:
     """A running accounting: passes and web server. A context manager; entering starts it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, before: Accounting | None = None) -> None:
         specs.known()  # a mistake in the site's specs is told at the start
         security = Security(web_config.path_of(settings.accounting.web_config_file))
-        self.daemon = AccountingDaemon(settings)
+        self._settings = settings
+        self.daemon: AccountingDaemon = AccountingDaemon(settings, before=before.daemon if before else None)
         self._interval = settings.accounting.interval_seconds
         title = f"gpuwatch accounting of cluster {settings.site.cluster}"
         links = [
@@ -76,14 +78,36 @@ class Accounting:
         health = self.daemon.health
         return Passed(sum(health.passes.values()), health.last_success_timestamp_seconds, self._interval)
 
-    def __enter__(self) -> Accounting:
-        self._web.start()
+    def start(self, lent: Lent | None = None) -> None:
+        """Serve, open the ledger and begin with the first pass."""
+        self._web.start(lent)
         try:
             self.daemon.start()
         except BaseException:
-            self.__exit__()
+            self.stop()
             raise
+
+    def stop(self) -> None:
+        """Let a pass that is under way come to an end of its own, and close everything."""
+        self._web.stop()
+        self.daemon.stop()
+
+    def __enter__(self) -> Accounting:
+        self.start()
         return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def lend(self) -> Lent:
+        """Where it listens, for the one that comes after it."""
+        return self._web.lend()
+
+    def prepared(self, settings: Settings) -> None:
+        """Another configuration is another daemon; what it talks to is built once, to see that it can be."""
+        for room in ROOMS:
+            for name in getattr(settings.accounting, room):
+                config.build(room, name, settings)
 
     def tick(self, now: float) -> None:
         """Look after the clock; about every second, with the monotonic time."""
@@ -100,10 +124,6 @@ class Accounting:
         """The configuration was read again."""
         self.daemon.reloaded(successfully)
 
-    def __exit__(self, *_: object) -> None:
-        self._web.stop()
-        self.daemon.stop()
-
 
 def accounting(
     config_file: ConfigOption = None,
@@ -111,9 +131,12 @@ def accounting(
     ledger: Annotated[str | None, typer.Option(help="URL of the ledger, sqlite:////path.")] = None,
     interval: Annotated[float | None, typer.Option(help="Seconds between two passes.")] = None,
     verbose: VerboseOption = False,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Run accounting for the cluster: read usage into the ledger, forecast, alert, serve /metrics."""
     overrides = overrides_of(
         accounting__listen=listen, accounting__ledger=ledger, accounting__interval_seconds=interval
     )
-    serve(lambda: config.load(config_file, overrides, ROOMS), Accounting, lambda _settings: 1.0, verbose)
+    serve(
+        lambda: config.load(config_file, overrides, ROOMS), Accounting, lambda _settings: 1.0, verbose, log_format
+    )

@@ -9,10 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from gpuwatch.service import LogFormat
+
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Configuration file (default: /etc/gpuwatch/gpuwatch.toml).")
 ]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
+LogFormatOption = Annotated[LogFormat, typer.Option(help="Log lines as text, or as json: an object on each.")]
 
 
 def overrides_of(**options: Any) -> dict[str, Any]:

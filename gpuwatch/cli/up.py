@@ -17,11 +17,18 @@ import typer
 
 from gpuwatch import config, plugins, service
 from gpuwatch.cli.accounting import Accounting
-from gpuwatch.cli.agent import ROOMS as AGENT_ROOMS
-from gpuwatch.cli.agent import Node
 from gpuwatch.cli.demo import DemoJobs, scenario
 from gpuwatch.cli.jobs import print_jobs
-from gpuwatch.cli.options import ConfigOption, VerboseOption, ledger_in, overrides_of, own_directory
+from gpuwatch.cli.node import ROOMS as AGENT_ROOMS
+from gpuwatch.cli.node import Node
+from gpuwatch.cli.options import (
+    ConfigOption,
+    LogFormatOption,
+    VerboseOption,
+    ledger_in,
+    overrides_of,
+    own_directory,
+)
 from gpuwatch.settings import Settings
 
 log = logging.getLogger("gpuwatch")
@@ -134,15 +141,16 @@ def up(
     agent_listen: Annotated[str | None, typer.Option(help="Address of the agent, HOST:PORT.")] = None,
     accounting_listen: Annotated[str | None, typer.Option(help="Address of accounting, HOST:PORT.")] = None,
     verbose: VerboseOption = False,
+    log_format: LogFormatOption = service.LogFormat.TEXT,
 ) -> None:
     """Run agent and accounting on this one machine: no server, no configuration needed."""
     stop = service.Stop()
     service.spare_memory()
     service.listen_from_the_start(stop)
-    service.set_up_logging(verbose)
+    service.set_up_logging(verbose, log_format)
     options = overrides_of(agent__listen=agent_listen, accounting__listen=accounting_listen)
     configured = config_file is not None or config.DEFAULT_PATH.exists()
-    with ExitStack() as stack:
+    with service.last_words(), ExitStack() as stack:
         overrides = options
         if demo or state_directory is not None or not configured:
             directory = stack.enter_context(_directory(state_directory, demo))

@@ -65,6 +65,11 @@ class Meter:
         self._wall: float | None = None
         self._gaps = Gaps(self.settings.gap_seconds, self.settings.counter_gap_seconds)
 
+    def adopt(self, settings: MeterSettings) -> None:
+        """Go on by other rules; what is counted stays."""
+        self.settings = settings
+        self._gaps = Gaps(settings.gap_seconds, settings.counter_gap_seconds)
+
     def advance(
         self,
         now: float,

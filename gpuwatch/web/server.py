@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -107,6 +108,14 @@ class _Server(uvicorn.Server):
                 self._loop.call_soon_threadsafe(self._leaving.set)
 
 
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A listening socket that goes from one server of this process to the next."""
+
+    listen: str
+    listening: socket.socket
+
+
 class WebServer:
     """Serves an ASGI application at `listen`: "host:port", "[::1]:port", or ":port" for every address.
 
@@ -128,6 +137,7 @@ class WebServer:
         self._listen = listen
         self._host, self._port = parse_listen(listen)
         self._unix = UnixSocket(unix_socket) if unix_socket is not None else None
+        self._bound: list[socket.socket] = []
         self._server: _Server | None = None
         self._thread: Thread | None = None
 
@@ -139,9 +149,12 @@ class WebServer:
         scheme = "https" if self._security.now.tls else "http"
         return f"{scheme}://[{host}]:{self._port}" if ":" in host else f"{scheme}://{host}:{self._port}"
 
-    def start(self) -> None:
-        """Bind, then serve in the background; raises `Unavailable` where the address cannot be had."""
-        bound = [self._bind()]
+    def start(self, lent: Lent | None = None) -> None:
+        """Bind, then serve in the background; raises `Unavailable` where the address cannot be had.
+
+        What another server of this process `lent` is served where it is at the same address, and stays open.
+        """
+        bound = [self._bind(lent)]
         self._port = bound[0].getsockname()[1]
         if self._unix is not None:
             try:
@@ -149,9 +162,14 @@ class WebServer:
             except BaseException:
                 bound[0].close()
                 raise
+        self._bound = bound
         self._server = _Server(_configuration(self._app, self._limits), self._security, self._limits)
         self._thread = Thread(target=_serve, args=(self._server, bound), name="web", daemon=True)
         self._thread.start()
+
+    def lend(self) -> Lent:
+        """What this one listens at, for another to serve: whoever connects meanwhile waits and is not refused."""
+        return Lent(self._listen, self._bound[0].dup())
 
     def stop(self) -> None:
         """Let answers under way end for a second, then close everything; may be called at any time."""
@@ -162,9 +180,11 @@ class WebServer:
         if self._unix is not None:
             self._unix.remove()
 
-    def _bind(self) -> socket.socket:
+    def _bind(self, lent: Lent | None) -> socket.socket:
+        if lent is not None and lent.listen == self._listen:
+            return lent.listening.dup()
         try:
-            bound = _listening(self._host, self._port)
+            bound = _listening(self._host, self._port, lent.listening if lent else None)
         except OSError as exc:
             why = _ADVICE.get(exc.errno or 0, str(exc.strerror or exc).lower())
             raise Unavailable(f"web: cannot listen on {self._listen!r}: {why}") from exc
@@ -207,11 +227,19 @@ def parse_listen(listen: str) -> tuple[str, int]:
     return host[1:-1] if bracketed else host, int(port)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listening(host: str, port: int, beside: socket.socket | None = None) -> socket.socket:
+    """A socket that listens; `beside` is our own that may have the same port at another address."""
+    if beside is not None:
+        beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    shared = beside is not None
     if host in ("", "::") and socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0] if host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
+        made = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, reuse_port=shared)
+    else:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0] if host else socket.AF_INET
+        made = socket.create_server((host, port), family=family, reuse_port=shared)
+    # Nobody else may have it at the same time: two agents at one port would share the scrapes.
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
+    return made
 
 
 def _configuration(app: Any, limits: Limits) -> uvicorn.Config:

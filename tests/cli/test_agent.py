@@ -211,7 +211,7 @@ def test_hangup_during_the_start_does_not_end_the_agent(agent: Running) -> None:
 
 @needs_compiler
 def test_changed_configuration_is_taken_over_by_the_same_process(agent: Running, tmp_path: Path) -> None:
-    """SIGHUP with a mistake keeps what runs and says so; with a valid change the process begins anew."""
+    """SIGHUP with a mistake keeps what runs and says so; a valid change is taken over while it runs."""
     path = tmp_path / "gpuwatch.toml"
     good = path.read_text()
     agent.wait_for(r"^gpuwatch_agent_config_last_reload_successful 1$")
@@ -221,9 +221,11 @@ def test_changed_configuration_is_taken_over_by_the_same_process(agent: Running,
     path.write_text(good.replace("interval_seconds = 0.2", "interval_seconds = 0.3"))
     agent.process.send_signal(signal.SIGHUP)
 
-    again = Running(agent.process)
-    assert "oops" in again.said
-    again.wait_for(r"^gpuwatch_agent_config_last_reload_successful 1$")
+    agent.wait_for(r"^gpuwatch_agent_config_last_reload_successful 1$")
+    assert 0 == agent.end()
+    assert "configuration not reloaded, the old one stays: " in agent.said
+    assert "oops: unknown key" in agent.said
+    assert agent.said.endswith(f"configuration reloaded changed=True serving={agent.url}\n")
 
 
 FULL_DISK = """
