@@ -8,7 +8,7 @@ SOAK ?= 0
 RENDER := grafana/render
 PICTURES ?=
 
-.PHONY: demo test lint bench lock generate schema pictures clean help
+.PHONY: demo test lint bench lock generate charts schema pictures clean help
 
 help:
 	@echo "make demo      simulated accelerators, real pipeline: watch a job overrun (Ctrl-C ends it)"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint      ruff format and check, mypy --strict"
 	@echo "make bench     what agent and accounting cost: 8 fake GPUs, an attack, 20,000 jobs; one JSON object (DURATION=seconds; SOAK=1800 for half an hour of soak)"
 	@echo "make generate  dashboards and the pages of metrics and commands from their sources"
+	@echo "make charts    the Helm chart: lint, render, and keep what was rendered (builds Helm with Go)"
 	@echo "make schema    are the dashboards some to Grafana's own types? (npm)"
 	@echo "make pictures  the pictures of the documentation (npm, Chromium; ten minutes; PICTURES=statement for some)"
 	@echo "make lock      pin the requirements again"
@@ -55,6 +56,19 @@ generate: $(VENV)/dev
 	$(BIN)/python -m grafana
 	$(BIN)/gpuwatch metrics --markdown > docs/metrics.md
 	$(BIN)/python docs/generate.py
+	$(BIN)/python deploy/helm/generate.py
+
+# Helm is built from its source: three minutes, once.
+HELM := .cache/helm/helm
+
+$(HELM):
+	@command -v go >/dev/null || { echo "no go: Helm cannot be built; put helm into the path and run python -m tests.deploy.chart"; exit 1; }
+	@GOBIN=$(CURDIR)/.cache/helm GOFLAGS=-trimpath go install -ldflags "-s -w" helm.sh/helm/v3/cmd/helm@v3.18.4
+
+charts: $(VENV)/dev $(HELM)
+	$(BIN)/python deploy/helm/generate.py
+	$(BIN)/python -m tests.deploy.chart
+	$(BIN)/python -m pytest tests/deploy -k "chart or helm" -n 0
 
 $(RENDER)/node_modules/.package-lock.json: $(RENDER)/package-lock.json
 	@command -v npm >/dev/null || { echo "no npm: nothing of Grafana's to check or draw dashboards with"; exit 1; }
