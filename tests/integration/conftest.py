@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from tests.integration.alertmanager import Alertmanager, Hook, at_home, hook
 from tests.integration.debian import Prometheus, binary
+from tests.integration.guest import DEMO, Debs, Guest, Guests, Image, NoGuest, deb, in_chroot, requirements, rootfs
 from tests.integration.time_series import InfluxDB, VictoriaMetrics
 
 
@@ -107,3 +110,53 @@ def alertmanager_server(alertmanager: Path, tmp_path: Path) -> Iterator[Callable
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def bare_root() -> tuple[Path, Path]:
+    """systemd-nspawn, and the root of a Debian without Python that has been seen to boot in it."""
+    try:
+        nspawn, mmdebstrap = requirements(binary)
+        return nspawn, rootfs(mmdebstrap)
+    except NoGuest as exc:
+        pytest.skip(f"no guest: {exc}")
+
+
+@pytest.fixture(scope="session")
+def guests(bare_root: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
+    """Starts guests; skips where not even a bare one boots."""
+    nspawn, root = bare_root
+    started: list[Guest] = []
+    folder = tmp_path_factory.mktemp("guests")
+
+    def start(lower: Path = root, name: str = "node", private_network: bool = True) -> Guest:
+        started.append(Guest(nspawn, lower, folder, name, private_network))
+        return started[-1]
+
+    try:
+        start(name="probe").stop()
+    except NoGuest as exc:
+        pytest.skip(f"no guest: {exc}")
+    yield start
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture(scope="session")
+def debs(tmp_path_factory: pytest.TempPathFactory) -> Debs:
+    """The package of this checkout, and the same as a later version."""
+    folder = tmp_path_factory.mktemp("debs")
+    return Debs(deb("1.0.0", folder), deb("1.1.0", folder))
+
+
+@pytest.fixture(scope="session")
+def image(bare_root: tuple[Path, Path], debs: Debs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """A root in which the package was installed while no systemd ran there."""
+    root = tmp_path_factory.mktemp("image") / "root"
+    subprocess.run(["cp", "-a", str(bare_root[1]), str(root)], check=True, timeout=120)
+    shutil.copy(debs.first, root / "root" / "gpuwatch.deb")
+    installed = in_chroot(root, "dpkg", "--install", "/root/gpuwatch.deb")
+    (root / "root" / "gpuwatch.deb").unlink()
+    (root / "etc/gpuwatch/conf.d/demo.toml").write_text(DEMO)
+    yield Image(root, installed)
+    shutil.rmtree(root)
