@@ -313,7 +313,9 @@ class AccountingDaemon:
             return "standing by: another accounting leads"
         collected = report.collected
         text = f"jobs running: {self._running_jobs}, alerts: {len(report.alerts)}; last pass {report.outcome}"
-        return f"{text}, {collected.failed} of {collected.nodes} nodes failed" if collected.failed else text
+        parts = [f"{text}, {collected.failed} of {collected.nodes} nodes failed" if collected.failed else text]
+        parts += [] if self._health.config_last_reload_successful else ["configuration not reloaded"]
+        return "; ".join(parts)
 
     def render_metrics(self) -> bytes:
         """The text of /metrics, rendered at most once for each pass and change of health."""

@@ -357,8 +357,11 @@ class Agent:
         down = [f"{each.source} down: {each.message}" for each in snapshot.sources.values() if not each.up]
         down += [f"{sink} down: {each.queued or 0:.0f} points wait" for sink, each in _sinks_down(snapshot)]
         lost = len(snapshot.devices) - len(snapshot.readings)
-        parts = [f"{len(snapshot.readings)} devices", f"{len(self._registry.open)} jobs"]
-        return "; ".join(parts + ([f"{lost} devices not answering"] if lost else []) + down)
+        parts = [f"devices: {len(snapshot.readings)}, jobs: {len(self._registry.open)}"]
+        parts += [f"devices not answering: {lost}"] if lost else []
+        parts += [] if self._saving.succeeded else ["state not saved"]
+        parts += [] if self._health.config_last_reload_successful else ["configuration not reloaded"]
+        return "; ".join(parts + down)
 
 
 def _sinks_down(snapshot: Snapshot) -> list[tuple[str, SinkHealth]]:

@@ -81,6 +81,8 @@ class Saving:
             self._well = self._asked
         elif self.succeeded:
             log.error("%s", error)
+        if error is None and not self.succeeded:
+            log.info("state saved again")
         self.succeeded = error is None
 
     def _write(self, document: bytes, told: Told, impatient: bool = False) -> None:

@@ -310,6 +310,16 @@ def test_a_reload_that_failed_is_on_metrics(make: Make) -> None:
     assert (0.0, 1.0) == (failed, daemon.health.config_last_reload_successful)
 
 
+def test_a_reload_that_failed_is_in_the_status_line(make: Make) -> None:
+    """`systemctl status` shows that line."""
+    daemon = make()
+    daemon.start()
+    until(daemon.ready)
+    daemon.reloaded(False)
+
+    assert daemon.status().endswith("last pass ok; configuration not reloaded")
+
+
 def test_stopping_before_starting_is_nothing(make: Make) -> None:
     """The command line stops whatever it made."""
     make().stop()

@@ -409,8 +409,21 @@ def test_full_disk_is_said_and_the_agent_goes_on(node, tmp_path):
     snapshot = node.tick(12)
 
     assert snapshot.agent.state_saved == 0
+    assert "devices: 2, jobs: 0; state not saved" == node.agent.status()
     (tmp_path / "state" / "state.new").rmdir()
     assert node.tick(12).agent.state_saved == 1
+    assert "devices: 2, jobs: 0" == node.agent.status()
+
+
+def test_a_configuration_that_is_not_taken_over_is_in_the_status_line(node):
+    """Until one is."""
+    node.tick()
+    node.agent.reloaded(False)
+    refused = node.agent.status()
+    node.agent.reloaded(True)
+
+    assert "devices: 2, jobs: 0; configuration not reloaded" == refused
+    assert "devices: 2, jobs: 0" == node.agent.status()
 
 
 def test_run_is_a_job_with_a_beginning_an_end_and_an_exit_code(node):
