@@ -8,7 +8,7 @@ SOAK ?= 0
 RENDER := grafana/render
 PICTURES ?=
 
-.PHONY: demo test lint bench lock generate charts schema pictures clean help
+.PHONY: demo test lint bench packages audit lock generate charts schema pictures clean help
 
 help:
 	@echo "make demo      simulated accelerators, real pipeline: watch a job overrun (Ctrl-C ends it)"
@@ -19,6 +19,8 @@ help:
 	@echo "make charts    the Helm chart: lint, render, and keep what was rendered (builds Helm with Go)"
 	@echo "make schema    are the dashboards some to Grafana's own types? (npm)"
 	@echo "make pictures  the pictures of the documentation (npm, Chromium; ten minutes; PICTURES=statement for some)"
+	@echo "make packages  dist/: wheel, sdist, deb and (where rpmbuild is) rpm (INTERPRETER=folder packs that Python)"
+	@echo "make audit     asks for known weaknesses of all that is pinned, and what is out of date"
 	@echo "make lock      pin the requirements again"
 
 $(VENV)/python:
@@ -41,9 +43,10 @@ demo: $(VENV)/runtime
 	@exec $(BIN)/gpuwatch up --demo
 
 lint: $(VENV)/dev
-	$(BIN)/ruff format --check gpuwatch client tests grafana docs
-	$(BIN)/ruff check gpuwatch client tests grafana docs
+	$(BIN)/ruff format --check gpuwatch client tests grafana docs deploy
+	$(BIN)/ruff check gpuwatch client tests grafana docs deploy
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/packages
 
 test: lint
 	@sh tests/integration/packages.sh
@@ -82,6 +85,19 @@ pictures: $(VENV)/dev
 	-@$(MAKE) --no-print-directory $(RENDER)/node_modules/.package-lock.json
 	@sh tests/integration/packages.sh
 	@$(BIN)/python -m docs.pictures $(PICTURES)
+
+packages: $(VENV)/dev
+	@$(BIN)/hatchling build -d dist
+	@$(BIN)/python deploy/packages/build.py --format deb $(if $(INTERPRETER),--python $(INTERPRETER))
+	@if command -v rpmbuild >/dev/null; then $(BIN)/python deploy/packages/build.py --format rpm $(if $(INTERPRETER),--python $(INTERPRETER)); else echo "no rpmbuild here: no rpm"; fi
+
+# In an environment of its own, as it brings another pip. Fails, too, where the service that knows cannot be asked.
+audit: $(VENV)/runtime
+	@test -x .cache/audit/bin/pip-audit || { $(PYTHON) -m venv .cache/audit && .cache/audit/bin/pip install --quiet --disable-pip-version-check "pip-audit>=2.9,<3"; }
+	@for lock in requirements.lock requirements-dev.lock deploy/packages/requirements.lock; do \
+		echo "$$lock:"; timeout 300 .cache/audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r $$lock \
+			|| { echo "$$lock: not known to be clean: a weakness is named above, or the service could not be asked"; exit 1; }; done
+	@$(BIN)/python -m pip list --outdated --disable-pip-version-check
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade pyproject.toml --group dev -o requirements-dev.lock

@@ -100,8 +100,8 @@ def _sources() -> list[str]:
         names = done.stdout.splitlines()
     else:
         names = [str(path.relative_to(REPOSITORY)) for path in REPOSITORY.rglob("*") if path.is_file()]
-    wanted = ("gpuwatch/", "client/", "docs/gpuwatch.1", "pyproject.toml", "README.md", "LICENSE")
-    return [name for name in names if name.startswith(wanted) and (REPOSITORY / name).is_file()]
+    left_out = ("tests/", "dist/", "build/", ".")
+    return [name for name in names if not name.startswith(left_out) and (REPOSITORY / name).is_file()]
 
 
 def _files() -> Iterator[tuple[Path, str]]:
@@ -140,7 +140,7 @@ def _run(root: Path, environment: Mapping[str, str]) -> str:
     """What the packed gpuwatch says: the first proof that it runs elsewhere than where it was made."""
     home = root / tree.PREFIX.relative_to("/")
     command = [str(home / "bin" / name) for name in ("python3", "gpuwatch")]
-    command.insert(1, "-I")
+    command.insert(1, "-IB")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode or not done.stdout:
         raise SystemExit(f"the packed gpuwatch does not run: {done.stderr}")

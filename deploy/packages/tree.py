@@ -72,7 +72,8 @@ def compile_python(root: Path, folder: Path) -> None:
     """Compile what lies below `folder`: it names the place it will have, and is never compared with its source."""
     python = root / PREFIX.relative_to("/") / "bin" / "python3"
     environment = os.environ | {"PYTHONHASHSEED": "0"}
-    command: list[str | Path] = [python, "-S", "-E", "-m", "compileall", "-q", "-j", "1", "-s", root, "-p", "/"]
+    # -B: else what the compiler itself imports is compiled on the way, with the place and the time of this build.
+    command: list[str | Path] = [python, "-B", "-S", "-E", "-m", "compileall", "-q", "-f", "-s", root, "-p", "/"]
     command += ["--invalidation-mode", "unchecked-hash", folder]
     subprocess.run(command, env=environment, timeout=600, check=True)
 
