@@ -3,6 +3,7 @@
     GpuwatchError                  exit 1
     ├── ConfigurationError         exit 78   every mistake at once, found at start
     ├── Unavailable                exit 69   not there now; worth another try
+    │   ├── Absent                 exit 69   this node has no such thing, and nothing is wrong
     │   ├── RestartRequired        exit 75   only a new process can reach it again
     │   └── Locked                 exit 75   another process holds it; the message names its pid
     ├── Rejected                   exit 65   will never be accepted; drop it and count it
@@ -37,6 +38,10 @@ class Unavailable(GpuwatchError):
     """A device, file or service cannot be reached now; the caller may try again."""
 
     exit_code = 69
+
+
+class Absent(Unavailable):
+    """This node has no such thing, and that is no fault: nobody is told of it unless they ask."""
 
 
 class RestartRequired(Unavailable):

@@ -354,7 +354,7 @@ class Agent:
         snapshot = self.snapshot
         if snapshot is None:
             return "starting"
-        down = [f"{each.source} down: {each.message}" for each in snapshot.sources.values() if not each.up]
+        down = [f"{each.source} down: {each.message}" for each in snapshot.sources.values() if each.up is False]
         down += [f"{sink} down: {each.queued or 0:.0f} points wait" for sink, each in _sinks_down(snapshot)]
         lost = len(snapshot.devices) - len(snapshot.readings)
         parts = [f"devices: {len(snapshot.readings)}, jobs: {len(self._registry.open)}"]

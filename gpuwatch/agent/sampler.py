@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from gpuwatch import hygiene
 from gpuwatch.devices.base import DeviceSource
 from gpuwatch.devices.checks import checked
-from gpuwatch.errors import GpuwatchError, RestartRequired
+from gpuwatch.errors import Absent, GpuwatchError, RestartRequired
 from gpuwatch.host.base import HostSource
 from gpuwatch.jobs.base import JobSource, JobsReading, NodeView, Run
 from gpuwatch.model import Device, HostReading, Labels, Reading, SourceHealth, merge_host
@@ -148,19 +148,26 @@ class Health:
     last_success: float | None = None
     rejected: dict[Labels, float] = field(default_factory=dict)
     message: str = ""
+    absent: bool = False
 
     def succeeded(self, now: float, seconds: float) -> None:
         """The source was read."""
         if self.up is False:
             log.info("source is up again source=%s", self.source)
-        self.up, self.seconds, self.last_success, self.message = True, seconds, now, ""
+        self.up, self.seconds, self.last_success, self.message, self.absent = True, seconds, now, "", False
 
     def failed(self, message: str, error: Exception | None = None) -> None:
         """The source could not be read; an error that no source should raise is logged with where it came from."""
         if self.up is not False or self.message != message:
             bug = error if not isinstance(error, GpuwatchError) else None
             log.warning("source is down source=%s reason=%s", self.source, message, exc_info=bug)
-        self.up, self.message = False, message
+        self.up, self.message, self.absent = False, message, False
+
+    def not_here(self, message: str) -> None:
+        """This node has nothing that the source could read."""
+        if not self.absent:
+            log.debug("nothing of a source is on this node source=%s reason=%s", self.source, message)
+        self.absent, self.message = True, message
 
     def reject(self, reasons: Mapping[str, int]) -> None:
         """Values of the source were not believed."""
@@ -169,9 +176,8 @@ class Health:
 
     def value(self) -> SourceHealth:
         """The health as a frozen value."""
-        return SourceHealth(
-            self.source, bool(self.up), self.seconds, self.last_success, dict(self.rejected), self.message
-        )
+        up = None if self.absent else bool(self.up)
+        return SourceHealth(self.source, up, self.seconds, self.last_success, dict(self.rejected), self.message)
 
 
 @dataclass(slots=True)
@@ -223,6 +229,7 @@ class Sampler:
         self._crew = Crew()
         self._listed: dict[str, Listed] = {}
         self._next_scan: dict[str, float] = dict.fromkeys(devices, float("-inf"))
+        self._had_devices: set[str] = set()
         self._first = True
         self._now = 0.0
         self._next_host = float("-inf")
@@ -257,6 +264,9 @@ class Sampler:
             self._next_scan[name] = now + RESCAN_SECONDS
             if answer is None:
                 self._not_scanned(name, "a scan of the devices does not return")
+            elif isinstance(answer.error, Absent) and name not in self._had_devices:
+                self.health[name].not_here(_message(answer.error))
+                self._next_scan[name] = now + SCAN_SECONDS
             elif answer.error is not None:
                 _raise_fatal(answer.error)
                 self._not_scanned(name, _message(answer.error), answer.error)
@@ -274,6 +284,7 @@ class Sampler:
             self.health[name].failed(message, error)
 
     def _list(self, source: str, devices: Iterable[Device], now: float) -> None:
+        self._had_devices.add(source)
         for device in devices:
             self._listed[device.uid] = Listed(device, source, now)
         # A board that is not listed may be lost; a slice that is not was taken apart and has successors.

@@ -6,9 +6,17 @@ A source does not keep time, retry, count or check ranges: the agent's sampler d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gpuwatch.model import Device, Reading
+
+
+class Told(NamedTuple):
+    """One thing that a source says of itself: `what` it is about, whether it is `well`, and the `detail`."""
+
+    what: str
+    well: bool
+    detail: str
 
 
 class DeviceSource(Protocol):
@@ -18,7 +26,11 @@ class DeviceSource(Protocol):
     model, the plugin's table in the configuration) and the `Site`. It must not fail for want of hardware.
 
     `scan` and `read` raise `errors.Unavailable` for what may work later (the message is shown to the
-    operator, so it says what is missing) and `errors.RestartRequired` where only a new process can help.
+    operator, so it says what is missing) and `errors.RestartRequired` where only a new process can help. `scan`
+    raises `errors.Absent` where the node has no device of this vendor: that is then no fault of anything.
+
+    A source may have `report()`: what it reads from where, and what it cannot and why, after devices were read; a
+    sequence of `Told`, for `gpuwatch check`.
 
     Threads: `scan` and `close` are called in one thread. `read` is called in a thread of the device's own, in
     which its slices are read after it: never twice at once for one board, but for several boards at once, and

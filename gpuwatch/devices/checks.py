@@ -18,6 +18,7 @@ REASONS = ("not_a_number", "not_finite", "too_low", "too_high", "sentinel")
 # A device at 20 kW needs fifteen years for this.
 MOST_JOULES = 1e13
 MOST_BYTES = 2.0**44
+MOST_WATTS = 20_000.0
 
 
 class Bound(NamedTuple):
@@ -40,7 +41,11 @@ def _bounds() -> tuple[Bound, ...]:
         )
         for each in metrics_of(Reading)
     ]
-    return (*known, Bound("energy_joules", 0.0, MOST_JOULES, False))
+    return (
+        *known,
+        Bound("energy_joules", 0.0, MOST_JOULES, False),
+        Bound("modelled_watts", 0.0, MOST_WATTS, False),
+    )
 
 
 BOUNDS = _bounds()
@@ -74,7 +79,7 @@ def checked(reading: Reading) -> tuple[Reading, Mapping[str, int]]:
     A reading that is fine comes back as the same object.
     """
     changes: dict[str, Any] = {}
-    rejected: dict[str, int] = {}
+    rejected: dict[str, int] = dict(reading.rejected)
     for (field, low, high, labelled), value in zip(BOUNDS, _values_of(reading), strict=True):
         if value is None or value is EMPTY:
             continue
@@ -88,7 +93,7 @@ def checked(reading: Reading) -> tuple[Reading, Mapping[str, int]]:
     processes = _checked_processes(reading.processes, rejected)
     if processes is not reading.processes:
         changes["processes"] = processes
-    return (replace(reading, **changes), rejected) if changes else (reading, EMPTY)
+    return replace(reading, **changes) if changes else reading, rejected or EMPTY
 
 
 def _believable(

@@ -53,19 +53,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from gpuwatch.devices import mig, nvml
+from gpuwatch.devices import mig, nvml, pci
 from gpuwatch.devices.gpm import Activity
 from gpuwatch.devices.nodes import DeviceNodes
 from gpuwatch.devices.nvml import Call, Handle, Values, failure
 from gpuwatch.devices.nvml_plan import GpuPlan, Plan, SlicePlan
 from gpuwatch.devices.xids import XidWatch
-from gpuwatch.errors import Unavailable
+from gpuwatch.errors import Absent, RestartRequired, Unavailable
 from gpuwatch.model import Device, Reading, Site
 
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 1.0
 HANG_SECONDS = 0.2
+PCI_VENDOR = 0x10DE
 NODES = ("nvidiactl", "nvidia[0-9]*", "nvidia-caps/*")
 
 
@@ -113,7 +114,7 @@ class NvidiaDevices:
         if self._stale:
             self._release()
             self._stale = False
-        self._library.open()
+        self._open()
         api = self._library.api
         try:
             found = self._enumerate(api)
@@ -134,6 +135,16 @@ class NvidiaDevices:
             raise _nothing(found.missing, self._library.driver)
         self._xids.watch(api, found.handles)
         return tuple(sorted(self._known.values(), key=lambda device: (device.index, device.parent is not None)))
+
+    def _open(self) -> None:
+        try:
+            self._library.open()
+        except RestartRequired:
+            raise
+        except Unavailable as exc:
+            if not self._known and not pci.has_graphics(self._site.sysfs, PCI_VENDOR):
+                raise Absent("nvidia: no NVIDIA GPU is on the PCI bus") from exc
+            raise
 
     def _enumerate(self, api: Any) -> _Found:
         found = _Found()

@@ -7,7 +7,8 @@ and nowhere else:
 - Over a gap (the agent was down) only who held it at both ends is charged; the rest is unattributed.
 - A signal is integrated by trapezoid between two known values at most `gap_seconds` apart. Longer is unknown.
 - Energy is the difference of the hardware counter where there is one; a counter that fell was reset, one
-  that rose faster than the device can draw is not believed, and the power integral stands in.
+  that rose faster than the device can draw is not believed, and the power integral stands in. Where a device has
+  neither, a model of its power is integrated, and says so.
 - Bytes over the links and seconds of held down clocks are divided by share. An error is not: it strikes everybody
   who holds the device, and is counted whole for each. The clock is that of time at work.
 - When a state was first and last seen is a label of the wall clock: the first stands, the last only grows.

@@ -76,6 +76,7 @@ class DeviceMeter:
         waiting = (
             energy.pending.seconds,
             energy.power.since,
+            energy.modelled.since,
             self.busy.since,
             self.memory.since,
             self.tensor.since,

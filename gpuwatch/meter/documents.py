@@ -70,7 +70,9 @@ def meter_document(value: Any) -> Any:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_SHARES, _shares),
-    **dict.fromkeys(("power", "busy", "memory", "tensor"), lambda document: _value(Integral, document)),
+    **dict.fromkeys(
+        ("power", "modelled", "busy", "memory", "tensor"), lambda document: _value(Integral, document)
+    ),
     "counter": lambda document: _value(Counter, document),
     "pending": lambda document: _value(Pending, document),
     "energy": lambda document: _value(EnergyMeter, document),

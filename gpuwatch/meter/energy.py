@@ -1,4 +1,4 @@
-"""Energy of one device: the hardware's counter where there is one, the integral of power where not."""
+"""Energy of one device: the hardware's counter, else the integral of power, else that of a model of its power."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ NOTHING = Energy({}, "integrated", {})
 
 @dataclass(slots=True)
 class EnergyMeter:
-    """Energy of one device: the counter where it has one, the power integral where not."""
+    """Energy of one device: the counter where it has one, the power integral where not, a model where neither."""
 
     power: Integral = field(default_factory=Integral)
+    modelled: Integral = field(default_factory=Integral)
     counter: Counter = field(default_factory=Counter)
     pending: Pending = field(default_factory=Pending)
     rejected: int = 0
@@ -48,9 +49,20 @@ class EnergyMeter:
     """How long each row has been held since its energy was last known, seconds of the clock whatever its share."""
 
     def advance(
-        self, now: float, watts: float | None, joules: float | None, held: Shares, fastest: float, gaps: Gaps
+        self,
+        now: float,
+        watts: float | None,
+        joules: float | None,
+        held: Shares,
+        fastest: float,
+        gaps: Gaps,
+        modelled: float | None = None,
     ) -> Energy:
         """What is now known about the time since the last call; nothing while a counter is awaited."""
+        if watts is None and joules is None and self.power.time is None and self.counter.time is None:
+            known, lost = self.modelled.advance(now, modelled, held, gaps.power_seconds)
+            return Energy(known, "modelled" if known else "integrated", lost)
+        self._end_model()
         add(self.pending.seconds, held)
         integrated, unmeasured = self.power.advance(now, watts, held, gaps.power_seconds)
         add(self.pending.integrated, integrated)
@@ -82,18 +94,25 @@ class EnergyMeter:
         for row in known.joules:
             self.dark.pop(row, None)
         if len(self.dark) > len(held):
-            waiting = (held, self.pending.seconds, self.power.since)
+            waiting = (held, self.pending.seconds, self.power.since, self.modelled.since)
             self.dark = {row: dark for row, dark in self.dark.items() if any(row in each for each in waiting)}
         return found
 
     def finish(self) -> Energy:
         """What the power integral says of the time that still waits, and what nothing will ever say."""
+        self._end_model()
         return self._book_integral(cut=True)
 
     def _book_counter(self, now: float, watts: float | None, mean: float) -> Energy:
         seconds, self.pending = self.pending.seconds, Pending()
         self.power = Integral(now, watts) if watts is not None else Integral()
         return Energy(scaled(mean, seconds), "counter", {})
+
+    def _end_model(self) -> None:
+        """The device is measured from now on: what the model still waits for will not come."""
+        if self.modelled.time is not None:
+            add(self.pending.unmeasured, self.modelled.since)
+            self.modelled = Integral()
 
     def _book_integral(self, cut: bool) -> Energy:
         """`cut`: a counter begins here, so what the power integral still waits for will not come."""

@@ -206,7 +206,8 @@ class Meter:
         watts = None if electric is None else power_of(electric)
         joules = None if electric is None else electric.energy_joules
         fastest = self.settings.jump_factor * (_limit_of(electric, look.nature) or MOST_WATTS)
-        return meter.energy.advance(now, watts, joules, held, fastest, self._gaps)
+        modelled = None if electric is None else electric.modelled_watts
+        return meter.energy.advance(now, watts, joules, held, fastest, self._gaps, modelled)
 
     def finish(self) -> None:
         """Book what still waits for a reading that will not come; nothing is metered after this."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gpuwatch.model.metric import Labelled, metric
+from gpuwatch.model.metric import EMPTY, Labelled, metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,8 @@ class Reading:
     )
     energy_joules: float | None = None
     """The hardware's own energy counter since driver load; exported as metered, see `DeviceUsage`."""
+    modelled_watts: float | None = None
+    """What a model says it draws, where nothing measures it; metered as `modelled`, never exported as power."""
     temperature_celsius: Labelled = metric(
         "gpuwatch_device_temperature_celsius", "Temperature by sensor.", "sensor", low=-40, high=200
     )
@@ -165,3 +168,5 @@ class Reading:
     )  # fmt: skip
     processes: tuple[Process, ...] | None = None
     """Processes that have the device open; None where the driver would not say, empty where it has none."""
+    rejected: Mapping[str, int] = EMPTY
+    """What the source itself did not believe of what it was told, by reason; counted with what is out of range."""

@@ -18,7 +18,11 @@ class SourceHealth:
     """How reading one source went; kept by the sampler, never by the source."""
 
     source: str
-    up: bool = metric("gpuwatch_source_up", "1 where the last read of the source succeeded.", default=False)
+    up: bool | None = metric(
+        "gpuwatch_source_up",
+        "1 where the last read of the source succeeded; none where the node has nothing that it could read.",
+        default=False,
+    )
     duration_seconds: float | None = metric("gpuwatch_source_duration_seconds", "How long the last read took.")
     last_success_timestamp_seconds: float | None = metric(
         "gpuwatch_source_last_success_timestamp_seconds", "When the source was last read, Unix seconds."

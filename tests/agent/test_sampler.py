@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gpuwatch.agent.sampler import Crew, Health, Sampler
-from gpuwatch.errors import Unavailable
+from gpuwatch.errors import Absent, Unavailable
 from gpuwatch.host.base import HostSource
 from gpuwatch.model import Device, HostReading, Reading
 from tests.agent.fakes import FakeClock, FakeDevices, FakeJobs, eventually
@@ -86,6 +86,43 @@ def test_health_is_logged_when_it_changes_and_not_each_time(caplog):
         "source is down source=nvidia reason=no GPU",
         "source is up again source=nvidia",
     ]
+
+
+def test_a_source_with_nothing_on_the_node_is_neither_up_nor_down_nor_heard(clock, caplog):
+    """It is looked for again once a minute, and is up as soon as there is a device."""
+    caplog.set_level("INFO")
+    devices = FakeDevices(clock)
+    devices.scan_error = Absent("fake: none on this node")
+    sampler = Sampler({"fake": devices}, {}, {})
+    sampler.sample(clock.now, clock.wall, dict)
+    absent = sampler.health["fake"].value()
+    devices.scan_error = None
+    clock.pass_(30)
+    still = sampler.sample(clock.now, clock.wall, dict)
+    clock.pass_(31)
+    sampler.sample(clock.now, clock.wall, dict)
+    found = sampler.health["fake"].value()
+    sampler.close()
+
+    assert (absent.up, absent.message) == (None, "fake: none on this node")
+    assert not still.devices
+    assert (found.up, found.message) == (True, "")
+    assert not caplog.records
+
+
+def test_a_source_whose_devices_have_gone_is_down_whatever_it_says(clock):
+    """Devices that were there do not become a node that never had any."""
+    devices = FakeDevices(clock)
+    sampler = Sampler({"fake": devices}, {}, {})
+    sampler.sample(clock.now, clock.wall, dict)
+    devices.scan_error, devices.read_error = Absent("fake: none on this node"), Unavailable("fake: gone")
+    for _ in range(20):
+        clock.pass_(60)
+        sampler.sample(clock.now, clock.wall, dict)
+    health = sampler.health["fake"].value()
+    sampler.close()
+
+    assert (health.up, health.message) == (False, "fake: none on this node")
 
 
 class CountingHost(HostSource):

@@ -19,6 +19,7 @@ import pytest
 
 from tests.cli.command import environment, gpuwatch, start
 from tests.fake_nvml import FakeNvml, compiler
+from tests.pci import with_nvidia
 
 pytestmark = pytest.mark.integration
 
@@ -96,8 +97,9 @@ def agent(tmp_path: Path, fake: FakeNvml) -> Iterator[Running]:
 
 
 def test_without_a_driver_it_runs_and_says_so_once(tmp_path: Path) -> None:
-    """No library, no GPU: the host is measured, the source is down, and one line tells why."""
-    running = Running(start("agent", "--config", str(configuration(tmp_path))))
+    """A GPU and no library: the host is measured, the source is down, and one line tells why."""
+    path = configuration(tmp_path, f'[site]\nsysfs = "{with_nvidia(tmp_path)}"')
+    running = Running(start("agent", "--config", str(path)))
     page = running.wait_for(r'^gpuwatch_source_up\{source="nvidia"\} 0$')
     running.wait_for(r"^gpuwatch_host_load1 ")
     time.sleep(1.0)
@@ -105,6 +107,20 @@ def test_without_a_driver_it_runs_and_says_so_once(tmp_path: Path) -> None:
     assert running.end() == 0
     assert "gpuwatch_device_info{" not in page
     assert running.said.count("source is down source=nvidia") == 1
+
+
+def test_a_node_without_devices_is_quiet(tmp_path: Path) -> None:
+    """No GPU and no library is no fault: nothing is said, and no source is down; the host is measured."""
+    (tmp_path / "sys" / "bus").mkdir(parents=True)
+    running = Running(
+        start("agent", "--config", str(configuration(tmp_path, f'[site]\nsysfs = "{tmp_path}/sys"')))
+    )
+    page = running.wait_for(r"^gpuwatch_host_load1 ")
+
+    assert running.end() == 0
+    assert 'gpuwatch_source_up{source="system"} 1' in page
+    assert 'source="nvidia"' not in page
+    assert "source is down" not in running.said
 
 
 def test_required_device_that_is_not_there_exits_69(tmp_path: Path) -> None:

@@ -80,6 +80,17 @@ def test_the_energy_counter_has_a_range_too(joules: float) -> None:
     assert sum(rejected.values()) == 1
 
 
+def test_what_the_source_rejected_is_counted_with_the_rest() -> None:
+    """A source knows what was malformed before it became a number; the reading stays as it is."""
+    told = replace(GOOD, rejected={"malformed": 2, "too_high": 1})
+    reading, rejected = checked(told)
+    _, both = checked(replace(told, utilization_ratio=7.0))
+
+    assert reading is told
+    assert dict(rejected) == {"malformed": 2, "too_high": 1}
+    assert dict(both) == {"malformed": 2, "too_high": 2}
+
+
 def test_a_process_outlives_its_unbelievable_memory() -> None:
     """Who holds the device is kept; how much memory is not."""
     reading, rejected = checked(replace(GOOD, processes=(Process(7, 2**64 - 1), Process(8, 5))))
@@ -91,7 +102,7 @@ def test_a_process_outlives_its_unbelievable_memory() -> None:
 def test_every_value_of_a_reading_has_a_bound() -> None:
     """A field added to the model is checked without anybody thinking of it."""
     exported = {each.field for each in metrics_of(Reading)}
-    rest = {each.name for each in fields(Reading)} - exported - {"device", "time", "processes"}
+    rest = {each.name for each in fields(Reading)} - exported - {"device", "time", "processes", "rejected"}
 
     assert {bound.field for bound in BOUNDS} == exported | rest
 

@@ -12,6 +12,7 @@ from tests.cli.command import gpuwatch
 from tests.fake_nvml import FakeNvml
 from tests.faults.conftest import loaded
 from tests.faults.running import INTERVAL, Node
+from tests.pci import with_nvidia
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("shared node")]
 
@@ -158,8 +159,8 @@ def test_fault_26_insane_readings_are_dropped_and_counted(node: Node) -> None:
 
 
 def test_fault_27_node_without_a_driver_is_watched_all_the_same(tmp_path: Path) -> None:
-    """No library: the host is measured, the source says why it is down, and the watchdog is fed."""
-    node = Node(tmp_path, None)
+    """A GPU, no library: the host is measured, the source says why it is down, and the watchdog is fed."""
+    node = Node(tmp_path, None, more=f'[site]\nsysfs = "{with_nvidia(tmp_path)}"')
     metrics = node.wait_for(lambda metrics: metrics.of("gpuwatch_source_up", 'source="nvidia"'))
     node.wait_for(lambda metrics: metrics.of("gpuwatch_host_load1"))
     node.wait_for(lambda _: any("READY=1" in message for _, message in node.notified))
