@@ -16,7 +16,8 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from gpuwatch import plugins
+from gpuwatch import config_secrets, plugins
+from gpuwatch.config_renamed import renamed
 from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Origins, Settings
 
@@ -44,13 +45,18 @@ class _Document:
     values: dict[str, Any] = field(default_factory=dict)
     origins: Origins = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
 
     def override(self, overrides: Mapping[str, Any]) -> None:
         """Merge dotted keys as the command line gives them; None is not given."""
         for key, value in overrides.items():
             if value is not None:
-                _merge(self.values, _nested(key.split("."), value), COMMAND_LINE, self.origins)
+                self.merge(_nested(key.split("."), value), COMMAND_LINE)
+
+    def merge(self, new: Mapping[str, Any], origin: str) -> None:
+        """Take what another file says, key by key; it wins."""
+        _merge(self.values, new, origin, self)
 
 
 def load(
@@ -113,8 +119,10 @@ def _validated(document: _Document, rooms: Sequence[str]) -> Settings:
     except ValidationError as exc:
         mistakes.extend(_explain(exc, Settings, (), document.origins))
     settings._origins, settings._files = document.origins, tuple(document.files)
+    settings._replaced = tuple(document.replaced)
     mistakes.extend(_contradictions(settings))
     mistakes.extend(_plugin_mistakes(document.values, document.origins, rooms))
+    mistakes.extend(_exposed(document.values, document.origins, rooms))
     if mistakes:
         raise ConfigurationError([*dict.fromkeys(mistakes)])
     return settings
@@ -150,7 +158,7 @@ def _read_file(path: Path, document: _Document, required: bool) -> None:
         document.mistakes.append(f"{path}: is not TOML; {exc}")
     else:
         document.files.append(path)
-        _merge(document.values, values, str(path), document.origins)
+        document.merge(values, str(path))
 
 
 def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
@@ -160,16 +168,20 @@ def _nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
 
 
 def _merge(
-    into: dict[str, Any], new: Mapping[str, Any], origin: str, origins: Origins, path: tuple[str, ...] = ()
+    into: dict[str, Any], new: Mapping[str, Any], origin: str, document: _Document, path: tuple[str, ...] = ()
 ) -> None:
     for key, value in new.items():
-        origins[(*path, key)] = origin
+        here = (*path, key)
         if isinstance(value, dict):
             if not isinstance(into.get(key), dict):
                 into[key] = {}
-            _merge(into[key], value, origin, origins, (*path, key))
+            _merge(into[key], value, origin, document, here)
         else:
+            if key in into and into[key] != value and (before := document.origins.get(here)):
+                told = f"{_shown(here, value)} in {origin} replaces {_shown(here, into[key])} in {before}"
+                document.replaced.append(f"{_dotted(here)}: {told}")
             into[key] = value
+        document.origins[here] = origin
 
 
 def _explain(
@@ -180,7 +192,10 @@ def _explain(
         loc = tuple(str(part) for part in each["loc"])
         where = f"{_origin((*prefix, *loc), origins)}: {_dotted((*prefix, *loc))}"
         if each["type"] == "extra_forbidden":
-            names = _keys_at(model, loc[:-1])
+            names, known = _keys_at(model, loc[:-1]), renamed((*prefix, *loc))
+            if known is not None:
+                yield f"{where}: {known}"
+                continue
             yield f"{where}: unknown key{_meant(loc[-1], names)}; there is: {', '.join(names)}"
         elif each["type"] == "missing":
             yield f"{where}: missing; it has no default"
@@ -258,6 +273,28 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             f"{where}: meter.gap_seconds: {gap} would make every interval a gap;"
             f" it must be greater than agent.interval_seconds, which is {interval}"
         )
+
+
+def secret_files(values: Mapping[str, Any], rooms: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Path]]:
+    """The files with secrets that the daemon which uses these rooms would read, by key."""
+    for table, own_room in (("agent", "devices"), ("accounting", "usage")):
+        if own_room in rooms:
+            yield from config_secrets.named_in(_table(values, table), (table,))
+    for room in rooms:
+        for name in dict.fromkeys(path[-1] for path in _chosen(values, room)):
+            yield from config_secrets.named_in(_table(_table(values, room), name), (room, name))
+
+
+def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = values.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _exposed(values: Mapping[str, Any], origins: Origins, rooms: Sequence[str]) -> Iterator[str]:
+    for key, path in secret_files(values, rooms):
+        told = config_secrets.exposure(path)
+        if told:
+            yield f"{_origin(key, origins)}: {_dotted(key)}: {path} {told}"
 
 
 def _plugin_mistakes(values: Mapping[str, Any], origins: Origins, rooms: Sequence[str]) -> Iterator[str]:

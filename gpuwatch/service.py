@@ -31,6 +31,16 @@ from gpuwatch.errors import Forbidden, GpuwatchError, Locked, Unavailable
 log = logging.getLogger("gpuwatch.service")
 
 
+RELEASED = 1_761_955_200.0
+"""2025-11-01, before which no gpuwatch of this version was built; moved with each release."""
+LATEST = 4_102_444_800.0  # 2100
+
+
+def is_possible(wall: float) -> bool:
+    """Whether it can be that late: a clock that nobody set is before the program that reads it."""
+    return RELEASED <= wall <= LATEST
+
+
 @dataclass(slots=True)
 class Pace:
     """Absolute deadlines an interval apart; a late tick swallows those it missed instead of catching up."""

@@ -370,6 +370,7 @@ class Settings(_Table):
 
     _origins: Origins = PrivateAttr(default_factory=dict)
     _files: tuple[Path, ...] = PrivateAttr(default=())
+    _replaced: tuple[str, ...] = PrivateAttr(default=())
 
     def says(self, *key: str) -> bool:
         """Whether a file or the command line sets a key, as in `says("accounting", "socket")`."""
@@ -379,3 +380,8 @@ class Settings(_Table):
     def files(self) -> tuple[Path, ...]:
         """The files that were read, in order; empty where everything is default."""
         return self._files
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """One line for each key that a later file, or the command line, says otherwise than an earlier one."""
+        return self._replaced

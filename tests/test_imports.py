@@ -25,7 +25,7 @@ ORDER = [
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
-CROSS_CUTTING = {"config", "settings", "plugins", "service"}
+CROSS_CUTTING = {"config", "config_renamed", "config_secrets", "settings", "plugins", "service"}
 MAY_USE_CROSS_CUTTING = {"agent", "accounting", "web", "cli"} | CROSS_CUTTING
 HEAVY = {
     "pynvml",

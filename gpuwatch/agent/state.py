@@ -27,6 +27,7 @@ from gpuwatch.service import PidLock
 log = logging.getLogger("gpuwatch.agent")
 
 SEQ_RESERVE = 10_000
+_LONGEST_OWNER = 300
 # What file systems say that have no second names for a file.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
@@ -92,6 +93,35 @@ class StateDirectory:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def claim(self, cluster: str, node: str) -> str:
+        """Note whose state this is, and set aside what an agent of another name left; its name, empty else.
+
+        Counters that are told under a second name would count twice.
+        """
+        note, now = self.path / "owner", f"{cluster}/{node}"
+        before = self.owner()
+        if before not in ("", now):
+            for path in sorted((*self.path.glob("state.json*"), *self.path.glob("journal.jsonl*"))):
+                if ".of-" not in path.name:
+                    self._put_aside(path, f"of-{before.replace('/', '.')}")
+        if before != now:
+            with suppress(OSError):
+                self.disk.write(note, f"{now}\n".encode())
+        return before if before != now else ""
+
+    def owner(self) -> str:
+        """Whose state it is, as `cluster/node`; empty where nobody has noted that."""
+        try:
+            return self.disk.read(self.path / "owner")[:_LONGEST_OWNER].decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+
+    def _put_aside(self, path: Path, kind: str) -> None:
+        try:
+            self.disk.replace(path, unused(path, kind))
+        except OSError as exc:
+            raise Unavailable(f"state {str(path)!r}: cannot be set aside; {exc.strerror}") from exc
 
     def load(self, now_boot_id: str) -> Loaded:
         """The saved state, its numbers reserved ahead, or a new one with a new epoch; raises `Unavailable`."""

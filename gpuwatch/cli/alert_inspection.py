@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuwatch.cli.inspection import Finding
+from gpuwatch.cli.findings import Finding
 from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Settings
 

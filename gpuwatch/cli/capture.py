@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from gpuwatch import hygiene
-from gpuwatch.cli import inspection
+from gpuwatch.cli import findings
 from gpuwatch.devices import capture as recordings
 from gpuwatch.errors import Forbidden, GpuwatchError, Unavailable
 
@@ -39,7 +39,7 @@ def run(target: Path, timeout_seconds: float, as_json: bool) -> None:
 
 def capture(target: Path, timeout_seconds: float) -> list[dict[str, Any]]:
     """Write recordings to a folder, or the only one to a file; `path` and what is in it, for each."""
-    found = list(recordings.record(partial(inspection.within, timeout_seconds)))
+    found = list(recordings.record(partial(findings.within, timeout_seconds)))
     to_file = target.suffix == ".json" and not target.is_dir()
     if to_file and len(found) > 1:
         names = ", ".join(recordings.file_name(each) for each in found)

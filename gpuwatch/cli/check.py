@@ -20,15 +20,18 @@ from gpuwatch.cli import (
     alert_inspection,
     inspection,
     notifier_inspection,
+    remedies,
     rights,
     scheduler_inspection,
+    storage_inspection,
     usage_inspection,
     web_inspection,
 )
 from gpuwatch.cli import capture as capturing
-from gpuwatch.cli.inspection import Finding
+from gpuwatch.cli.findings import Finding
 from gpuwatch.cli.options import ConfigOption
 from gpuwatch.cli.rights import Right
+from gpuwatch.cli.shared_files import shared
 from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Settings
 
@@ -59,6 +62,13 @@ CaptureOption = Annotated[
         help="Check nothing; write a masked recording of what the NVIDIA driver says, one for each model.",
     ),
 ]
+PrintOption = Annotated[
+    bool,
+    typer.Option(
+        "--print-default-config",
+        help="Check nothing; print the configuration file with every key and its default.",
+    ),
+]
 TargetArgument = Annotated[
     Path | None,
     typer.Argument(metavar="FILE_OR_FOLDER", help="Where --capture writes (default: here).", show_default=False),
@@ -72,13 +82,18 @@ def check(
     require_device: RequireOption = None,
     timeout: TimeoutOption = 10.0,
     capture: CaptureOption = False,
+    print_default_config: PrintOption = False,
     target: TargetArgument = None,
 ) -> None:
     """Check the configuration and this node: what the agent finds, may do, and cannot see. Changes nothing.
 
     With --capture only the driver is asked, by getters that any user may call, each for at most --timeout.
     """
-    if capture:
+    if print_default_config:
+        if config_file or probe or capture or as_json or target or require_device is not None:
+            raise typer.BadParameter("--print-default-config goes with no other option")
+        print(shared("gpuwatch.toml").read_text(encoding="utf-8"), end="")
+    elif capture:
         if config_file or probe or require_device is not None:
             raise typer.BadParameter("--capture goes with --json and --timeout alone")
         capturing.run(target or Path(), timeout, as_json)
@@ -116,14 +131,18 @@ def _check(
 def findings_of(settings: Settings, sources: inspection.Sources, probe: bool, now: float) -> list[Finding]:
     """Everything that is tried, in the order in which the agent would stumble over it."""
     files = ", ".join(map(str, settings.files)) or f"no {config.DEFAULT_PATH}: all defaults"
-    findings = [Finding("configuration", "ok", files), *sources.build(), *sources.scan(now)]
+    findings = [Finding("configuration", "ok", files)]
+    findings += [Finding("configuration", "ok", line) for line in settings.replaced]
+    findings += [*sources.build(), *sources.scan(now)]
     if settings.agent.require_device:
         findings.append(sources.required())
     if probe:
         findings.extend(sources.probe(now))
         for what, sink in sources.sinks():
             findings.extend(usage_inspection.probed(what, sink.check, _PATIENCE * sources.timeout_seconds, now))
-    findings.append(inspection.state_directory(settings))
+    findings.extend(storage_inspection.state_directory(settings))
+    findings.extend(storage_inspection.ledger_directory(settings))
+    findings.extend(storage_inspection.secrets(settings))
     findings.append(inspection.socket_directory(settings))
     findings.append(inspection.jobs_directory(settings))
     findings.extend(inspection.job_tokens(settings))
@@ -135,8 +154,8 @@ def findings_of(settings: Settings, sources: inspection.Sources, probe: bool, no
     findings.extend(notifier_inspection.notifiers(settings, probe, sources.timeout_seconds, now))
     findings.extend(alert_inspection.alerts(settings))
     findings.extend(_rates(settings))
-    findings.append(inspection.wall_clock(settings, now))
-    return findings
+    findings.append(storage_inspection.wall_clock(settings, now))
+    return [remedies.advised(each) for each in findings]
 
 
 def _rates(settings: Settings) -> Iterator[Finding]:
@@ -188,12 +207,15 @@ def page(
     lines = [f"gpuwatch {__version__}, node {site.node}, cluster {site.cluster}, as user {os.getuid()}", ""]
     marked = [(finding.status, _MARKS[finding.status], finding.what, finding.detail) for finding in findings]
     lines += _aligned([("", "RESULT", "WHAT", "DETAIL"), *marked], columns)
+    todo = [(finding.status, finding.what, finding.todo) for finding in findings if finding.todo]
+    if todo:
+        lines += ["", "What to do:", *_aligned(todo, columns)]
     lines.append("")
     rows = [(right.here, right.here, right.what, right.needs, right.detail) for right in table]
     lines += _aligned([("", "HERE", "RIGHT", "NEEDS", "DETAIL"), *rows], columns)
-    lost = [("", "", right.lost, f"({right.what})") for right in table if right.lost]
+    lost = [("", "", right.lost, right.todo) for right in table if right.lost]
     if lost:
-        lines += ["", "Lost without these rights:", *_aligned(lost, columns)]
+        lines += ["", "Lost without these rights, and how to have it:", *_aligned(lost, columns)]
     if os.getuid() == 0:
         lines += ["", "You are root and the agent need not be: run this as its user to see what that one may do."]
     return [*lines, "", _verdict(findings)]

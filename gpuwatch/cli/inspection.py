@@ -5,69 +5,22 @@ Everything that could hang (a driver, a device node) is asked in a daemon thread
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from gpuwatch import config
 from gpuwatch.agent.job_files import refusal_of_parent
 from gpuwatch.agent.tokens import secret_of
-from gpuwatch.errors import Forbidden, GpuwatchError, Unavailable
+from gpuwatch.cli.findings import Finding, Status, running_agent, why, within
+from gpuwatch.cli.storage_inspection import writable
+from gpuwatch.errors import Unavailable
 from gpuwatch.jobs.base import JobsReading, NodeView
 from gpuwatch.model import Device, Reading, series_of
 from gpuwatch.settings import Settings
-
-Status = Literal["ok", "warning", "failed"]
-Answer = TypeVar("Answer")
-
-EARLIEST = 1_735_689_600.0  # 2025: no gpuwatch is older
-LATEST = 4_102_444_800.0  # 2100
-LEAST_FREE_BYTES = 200 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was tried. `exit_code` is what the agent would leave with because of it, 0 where it runs."""
-
-    what: str
-    status: Status
-    detail: str
-    exit_code: int = 0
-
-
-def within(seconds: float, call: Callable[[], Answer]) -> Answer:
-    """What `call` returns or raises; `Unavailable` where it does neither in time, and it is left behind."""
-    answers: SimpleQueue[tuple[Answer | None, Exception | None]] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            answers.put((call(), None))
-        except Exception as exc:  # noqa: BLE001 - the outermost loop of this thread: a plugin may raise anything
-            answers.put((None, exc))
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        answer, error = answers.get(timeout=seconds)
-    except Empty:
-        raise Unavailable(f"no answer within {seconds:g} s") from None
-    if error is not None:
-        raise error
-    return answer  # type: ignore[return-value]
-
-
-def why(error: Exception) -> str:
-    """One line for an error, with its class where gpuwatch did not raise it."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, GpuwatchError) else f"{type(error).__name__}: {text}"
 
 
 class Sources:
@@ -163,50 +116,9 @@ def _counted(devices: Iterable[Device]) -> str:
     return ", ".join(f"{count} × {name}" for name, count in counts.items()) or "no device"
 
 
-def state_directory(settings: Settings) -> Finding:
-    """Whether counters can be kept, how much room there is, and whether an agent has the directory already."""
-    path = settings.agent.state_directory
-    finding = _writable("state directory", path)
-    if finding.status == "failed":
-        return finding
-    holder = running_agent(settings)
-    if holder:
-        return Finding("state directory", "ok", f"{path}: an agent runs here, process {holder}")
-    disk = os.statvfs(_existing(path))
-    free = disk.f_bavail * disk.f_frsize
-    if free < LEAST_FREE_BYTES:
-        return Finding("state directory", "warning", f"{path}: only {free / 2**20:.0f} MiB free")
-    return Finding("state directory", "ok", f"{finding.detail}, {free / 2**30:.1f} GiB free")
-
-
 def socket_directory(settings: Settings) -> Finding:
     """Whether the socket that jobs speak to can be made."""
-    return _writable("socket directory", settings.agent.socket.parent)
-
-
-def running_agent(settings: Settings) -> str:
-    """The pid of the agent that has the state directory; empty where none has."""
-    with suppress(OSError), (settings.agent.state_directory / "lock").open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return lock.read(32).decode("ascii", "replace").strip() or "unknown"
-    return ""
-
-
-def _existing(path: Path) -> Path:
-    """The path, or the nearest directory above it that exists."""
-    return next((each for each in (path, *path.parents) if os.path.lexists(each)), Path("/"))
-
-
-def _writable(what: str, path: Path) -> Finding:
-    existing = _existing(path)
-    if not existing.is_dir():
-        return Finding(what, "failed", f"{path}: {existing} is no directory", Unavailable.exit_code)
-    if not os.access(existing, os.W_OK | os.X_OK):
-        wrong = "cannot be written" if existing == path else f"does not exist, and {existing} cannot be written"
-        return Finding(what, "failed", f"{path}: {wrong} by user {os.getuid()}", Forbidden.exit_code)
-    return Finding(what, "ok", f"{path}: {'writable' if existing == path else 'will be made'}")
+    return writable("socket directory", settings.agent.socket.parent)
 
 
 def usage_token(settings: Settings) -> Iterator[Finding]:
@@ -276,16 +188,3 @@ def ports(settings: Settings) -> Iterator[Finding]:
     else:
         yield port("agent address", settings.agent.listen, "failed", Unavailable.exit_code)
     yield port("accounting address", settings.accounting.listen, "warning", 0)
-
-
-def wall_clock(settings: Settings, now: float) -> Finding:
-    """Whether the wall clock can be right: after gpuwatch was written and after what the agent wrote last."""
-    if not EARLIEST <= now <= LATEST:
-        return Finding("wall clock", "warning", f"{now:.0f} s since 1970 cannot be now; set it, or start NTP")
-    try:
-        saved = (settings.agent.state_directory / "state.json").stat().st_mtime
-    except OSError:
-        saved = 0.0
-    if saved > now + 60:
-        return Finding("wall clock", "warning", f"{saved - now:.0f} s behind the agent's last save")
-    return Finding("wall clock", "ok", f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from threading import Thread
 from typing import Any
 
-from gpuwatch import config, specs
+from gpuwatch import config, service, specs
 from gpuwatch.agent.agent import Agent
 from gpuwatch.agent.job_files import JobFiles
 from gpuwatch.agent.sampler import Sampler
@@ -25,6 +26,8 @@ from gpuwatch.web.job_api import PREFIX, JobApi
 from gpuwatch.web.security import Security
 from gpuwatch.web.server import Lent, WebServer
 from gpuwatch.web.usage_api import PATHS, usage_routes
+
+log = logging.getLogger("gpuwatch")
 
 ROOMS = ("devices", "host", "jobs", "sinks")
 # Also where readings are far apart, the loop that feeds the watchdog does not wait longer for a source.
@@ -90,6 +93,7 @@ class Node:
         room = self._settings.agent
         with ExitStack() as stack:
             directory = stack.enter_context(StateDirectory(room.state_directory))
+            self._say_what_is_odd(directory)
             self.agent = Agent(
                 self._site,
                 self._sampler,
@@ -111,6 +115,19 @@ class Node:
             self._web.start(lent)
             stack.callback(lambda: self._web.stop())
             self._running = stack.pop_all()
+
+    def _say_what_is_odd(self, directory: StateDirectory) -> None:
+        if before := directory.claim(self._site.cluster, self._site.node):
+            log.warning(
+                "this node is called otherwise than before, its counters begin anew; what was kept is set aside"
+                " before=%s now=%s/%s",
+                before, self._site.cluster, self._site.node,
+            )  # fmt: skip
+        if not service.is_possible(time.time()):
+            log.warning(
+                "the wall clock cannot be right, set it or start NTP; readings go on, times are wrong time=%.0f",
+                time.time(),
+            )
 
     def stop(self) -> None:
         """End everything, the web server first and the lock of the state last."""

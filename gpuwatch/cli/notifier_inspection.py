@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from gpuwatch import config
-from gpuwatch.cli.inspection import Finding, why, within
+from gpuwatch.cli.findings import Finding, why, within
 from gpuwatch.cli.usage_inspection import probed
 from gpuwatch.notifiers.base import Probing
 from gpuwatch.settings import Settings

@@ -14,24 +14,42 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from gpuwatch.cli.inspection import why, within
+from gpuwatch.cli.findings import why, within
 from gpuwatch.settings import Settings
 
 Here = Literal["yes", "no", "absent", "unknown"]
 
 POD_RESOURCES = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 _PROCESSES_TRIED = 2000
+_OTHERS_DROP_IN = "the drop-in other-users.conf of systemd/drop-ins, or the prolog (docs/slurm.md)"
+_MOUNTED = "see that /proc and /sys are mounted here, or set site.procfs and site.sysfs"
+_TODO = {
+    "PCI devices in sysfs": _MOUNTED,
+    "host network": _MOUNTED,
+    "InfiniBand counters": _MOUNTED,
+    "NVIDIA device nodes": "open /dev/nvidia* to the agent's user: mode 0666, or a group of its own",
+    "cgroup and uid of processes": "SupplementaryGroups= with the group that hidepid lets in",
+    "PodResources socket": "the drop-in pod-resources.conf of systemd/drop-ins",
+    "environment of other users": _OTHERS_DROP_IN,
+    "open files of other users": _OTHERS_DROP_IN,
+    "RAPL": "the drop-in rapl.conf of systemd/drop-ins",
+}
+"""How to have a right that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """One row: what, what it needs, whether it is there (`absent`: the node has no such thing), what is lost."""
+    """One row: what, what it needs, whether it is there (`absent`: the node has no such thing), what is lost.
+
+    `todo` is how to have what is lost.
+    """
 
     what: str
     needs: str
     here: Here
     detail: str
     lost: str
+    todo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +96,8 @@ def rights(roots: Roots, timeout_seconds: float = 5.0) -> Iterator[Right]:
             here, detail = within(timeout_seconds, partial(attempt, roots))
         except Exception as exc:  # noqa: BLE001 - one row that cannot be tried must not hide the others
             here, detail = "unknown", why(exc)
-        yield Right(what, needs, here, detail, "" if here in ("yes", "absent") else lost)
+        is_lost = here not in ("yes", "absent")
+        yield Right(what, needs, here, detail, lost if is_lost else "", _TODO.get(what, "") if is_lost else "")
 
 
 def _all(paths: Iterable[Path], attempt: Callable[[Path], object], nothing: str) -> Tried:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from gpuwatch import config
-from gpuwatch.cli.inspection import Finding, why, within
+from gpuwatch.cli.findings import Finding, why, within
 from gpuwatch.schedulers.base import Scheduler
 from gpuwatch.settings import Settings
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from gpuwatch import config
-from gpuwatch.cli.inspection import Finding, why, within
+from gpuwatch.cli.findings import Finding, why, within
 from gpuwatch.model import Probe
 from gpuwatch.settings import Settings
 

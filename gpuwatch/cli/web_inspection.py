@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gpuwatch.cli.inspection import Finding
+from gpuwatch.cli.findings import Finding
 from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Settings
 from gpuwatch.web import security, web_config

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpuwatch import hygiene
+from gpuwatch import config_secrets, hygiene
 from gpuwatch.errors import ConfigurationError
 from gpuwatch.web import tls, web_config
 from gpuwatch.web.certificates import Validity
@@ -112,6 +112,8 @@ class Security:
 def load(path: Path) -> Protection:
     """The protection that a file asks for; `ConfigurationError` where it cannot be had."""
     config = web_config.read(path)
+    if config.users:
+        config_secrets.refuse_exposed(path)
     if config.tls is None:
         return Protection(config)
     try:
