@@ -166,6 +166,12 @@ class Reading:
         "direction",
         kind="counter", low=0,
     )  # fmt: skip
+    xgmi_bytes: Labelled = metric(
+        "gpuwatch_device_xgmi_bytes_total",
+        "Bytes over XGMI by direction (transmit, receive), over all links.",
+        "direction",
+        kind="counter", low=0,
+    )  # fmt: skip
     processes: tuple[Process, ...] | None = None
     """Processes that have the device open; None where the driver would not say, empty where it has none."""
     rejected: Mapping[str, int] = EMPTY

@@ -1,0 +1,161 @@
+"""Which processes hold an AMD card, as the compute driver (KFD) lists them; nothing but reading is needed.
+
+`class/kfd/kfd/proc/<pid>` is there for every process that opened `/dev/kfd`, with `vram_<gpu_id>` for each GPU
+that it may use and a directory for each of its queues (`kfd_process.c`). A process that may use a card need not
+hold it: it does once it has a queue there, or memory beyond what the runtime takes on every card that it sees.
+`topology/nodes/*` tells which card has which gpu_id, also those of its partitions; the kernel shows that only to
+who may open the card's render node, as far as device cgroups go (`kfd_topology.c`). Whatever cannot be read makes
+the holders unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from threading import Lock
+
+from gpuwatch.devices import amd_files as files
+from gpuwatch.devices.amd_cards import Card
+from gpuwatch.devices.base import Told
+from gpuwatch.model import Process
+
+RUNTIME_BYTES = 16 * 2**20
+"""What the runtime is assumed to take on a card at most that the process does not use."""
+MOST_PROCESSES = 4096
+
+_LOCATION = re.compile(r"(?P<domain>[0-9a-f]+):(?P<bus>[0-9a-f]{2}):(?P<slot>[0-9a-f]{2})\.(?P<function>[0-7])")
+_FUNCTION_BITS = 7
+
+Holders = Mapping[int, tuple[Process, ...]]
+"""By gpu_id."""
+
+
+class ComputeProcesses:
+    """The processes of all cards; a list is read once a tick, whichever card's thread asks first."""
+
+    def __init__(self, sysfs: str) -> None:
+        self._root = f"{sysfs}/class/kfd/kfd"
+        self._lock = Lock()
+        self._listed: tuple[float, Holders | None] = (float("-inf"), None)
+        self._gpu_ids: Mapping[str, frozenset[int]] = {}
+
+    def scan(self, cards: Iterable[Card]) -> None:
+        """Look up which gpu_ids each card has."""
+        self._gpu_ids = _gpu_ids(_nodes(f"{self._root}/topology/nodes"), list(cards))
+
+    def report(self, uid: str) -> Told:
+        """Whether the holders of a card can be told."""
+        if not self._gpu_ids.get(uid):
+            detail = (
+                f"unknown: {self._root}/topology does not show this card; is its render node open to this process?"
+            )
+            return Told("processes", False, detail)
+        if files.entries(f"{self._root}/proc") is None:
+            return Told("processes", False, f"unknown: {self._root}/proc cannot be listed")
+        return Told("processes", True, f"as {self._root}/proc lists them")
+
+    def of(self, uid: str, now: float) -> tuple[Process, ...] | None:
+        """Who holds a card; None where nobody can say."""
+        gpu_ids = self._gpu_ids.get(uid)
+        if not gpu_ids:
+            return None
+        with self._lock:
+            if self._listed[0] != now:
+                known: frozenset[int] = frozenset().union(*self._gpu_ids.values())
+                self._listed = (now, _holders(f"{self._root}/proc", known))
+            holders = self._listed[1]
+        return None if holders is None else _together(holders.get(gpu_id, ()) for gpu_id in sorted(gpu_ids))
+
+
+def _together(lists: Iterable[tuple[Process, ...]]) -> tuple[Process, ...]:
+    """Each process once, with what it has on all partitions of the card."""
+    memory: dict[int, int] = {}
+    for process in (each for processes in lists for each in processes):
+        memory[process.pid] = memory.get(process.pid, 0) + (process.memory_bytes or 0)
+    return tuple(Process(pid, amount) for pid, amount in sorted(memory.items()))
+
+
+def _holders(path: str, gpu_ids: frozenset[int]) -> Holders | None:
+    pids = files.entries(path)
+    if pids is None or len(pids) > MOST_PROCESSES:
+        return None
+    holders: dict[int, list[Process]] = {}
+    for pid in pids:
+        if not pid.isdecimal() or not pid.isascii() or len(pid) > 10:
+            continue
+        at = f"{path}/{pid}"
+        held = _held(at, files.entries(at) or (), gpu_ids)
+        if held is None and Path(at).is_dir():
+            return None
+        for gpu_id, memory in (held or {}).items():
+            holders.setdefault(gpu_id, []).append(Process(int(pid), memory))
+    return {gpu_id: tuple(processes) for gpu_id, processes in holders.items()}
+
+
+def _held(at: str, names: Collection[str], gpu_ids: frozenset[int]) -> dict[int, int] | None:
+    """The memory of a process on each card that it holds; None where it cannot be told."""
+    of_queues: frozenset[int] | None = None
+    held: dict[int, int] = {}
+    for gpu_id in gpu_ids:
+        if f"vram_{gpu_id}" not in names:
+            continue
+        memory = files.integer(f"{at}/vram_{gpu_id}")
+        if memory is None:
+            return None
+        if memory < RUNTIME_BYTES and of_queues is None:
+            of_queues = _queues(f"{at}/queues") if "queues" in names else frozenset()
+            if of_queues is None:
+                return None
+        if memory >= RUNTIME_BYTES or gpu_id in (of_queues or ()):
+            held[gpu_id] = max(0, memory)
+    return held
+
+
+def _queues(path: str) -> frozenset[int] | None:
+    """The gpu_ids on which a process has a queue; a queue that has just ended has none."""
+    names = files.entries(path)
+    if names is None:
+        return None
+    found = (files.integer(f"{path}/{queue}/gpuid") for queue in names)
+    return frozenset(each for each in found if each is not None)
+
+
+def _nodes(path: str) -> list[tuple[int, Mapping[str, int]]]:
+    """gpu_id and properties of each GPU that the topology shows."""
+    nodes: list[tuple[int, Mapping[str, int]]] = []
+    for name in files.entries(path) or ():
+        gpu_id = files.integer(f"{path}/{name}/gpu_id")
+        if gpu_id:
+            nodes.append((gpu_id, _properties(files.content(f"{path}/{name}/properties") or b"")))
+    return nodes
+
+
+def _properties(blob: bytes) -> dict[str, int]:
+    pairs = (line.split() for line in blob.decode(errors="replace").splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and re.fullmatch(r"[0-9]{1,20}", pair[1])}
+
+
+def _gpu_ids(nodes: Iterable[tuple[int, Mapping[str, int]]], cards: list[Card]) -> dict[str, frozenset[int]]:
+    """By unique id where both say one; else by PCI address, in whose last bits a partition has its number."""
+    by_unique = {int(card.unique_id, 16): card.uid for card in cards if card.unique_id}
+    by_address = {address: card.uid for card in cards if (address := _address(card.pci)) is not None}
+    found: dict[str, set[int]] = {}
+    for gpu_id, properties in nodes:
+        domain, at = properties.get("domain", 0), properties.get("location_id", -1)
+        uid = (
+            by_unique.get(properties.get("unique_id", 0))
+            or by_address.get((domain, at))
+            or by_address.get((domain, at & ~_FUNCTION_BITS))
+        )
+        if uid is not None:
+            found.setdefault(uid, set()).add(gpu_id)
+    return {uid: frozenset(gpu_ids) for uid, gpu_ids in found.items()}
+
+
+def _address(pci: str) -> tuple[int, int] | None:
+    match = _LOCATION.fullmatch(pci)
+    if match is None:
+        return None
+    bus, slot, function = (int(match[name], 16) for name in ("bus", "slot", "function"))
+    return int(match["domain"], 16), bus << 8 | slot << 3 | function

@@ -1,0 +1,123 @@
+"""Who holds an AMD card, as the compute driver lists it; and when nobody can say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpuwatch.devices.amd import AmdDevices
+from gpuwatch.devices.amd_processes import RUNTIME_BYTES, ComputeProcesses
+from gpuwatch.model import Process, Site
+from tests.fake_sysfs import amd
+
+GIB = 2**30
+ONE, TWO = 41001, 52002
+
+
+@pytest.fixture
+def compute(tmp_path: Path) -> amd.FakeCompute:
+    """Two cards and the driver that lists who computes on them."""
+    first = amd.mi210(tmp_path, 1, "0000:03:00.0", "00000000000000a1")
+    second = amd.mi210(tmp_path, 2, "0000:83:00.0", "00000000000000b2")
+    made = amd.FakeCompute(tmp_path)
+    made.gpu(1, ONE, first, unique_id=0xA1)
+    made.gpu(2, TWO, second, unique_id=0xB2)
+    return made
+
+
+def holders(root: Path) -> list[tuple[Process, ...] | None]:
+    """Who holds each device, in order."""
+    source = AmdDevices(AmdDevices.Settings(), Site(sysfs=str(root), procfs=str(root / "proc")))
+    return [source.read(device, 1.0).processes for device in source.scan(0.0)]
+
+
+def test_process_holds_the_card_on_which_it_has_memory(tmp_path: Path, compute: amd.FakeCompute) -> None:
+    """Others that it only sees have what the runtime takes everywhere."""
+    compute.process(100, {ONE: 30 * GIB, TWO: RUNTIME_BYTES - 1})
+
+    assert [(Process(100, 30 * GIB),), ()] == holders(tmp_path)
+
+
+def test_process_holds_the_card_on_which_it_has_a_queue(tmp_path: Path, compute: amd.FakeCompute) -> None:
+    """However little memory it has there."""
+    compute.process(100, {ONE: 0, TWO: 4096}, queues={0: TWO})
+
+    assert [(), (Process(100, 4096),)] == holders(tmp_path)
+
+
+def test_cards_nobody_computes_on_have_no_holders(tmp_path: Path, compute: amd.FakeCompute) -> None:
+    """Which is known, since the list can be read."""
+    assert [(), ()] == holders(tmp_path)
+
+
+def test_card_is_found_by_address_where_no_unique_id_is_told(tmp_path: Path) -> None:
+    """The number of a partition stands where the address has its function."""
+    card = amd.mi300x(tmp_path)
+    compute = amd.FakeCompute(tmp_path)
+    for part in range(8):
+        compute.gpu(part + 1, 1000 + part, card, part=part)
+    compute.process(7, {1000: GIB, 1003: 2 * GIB})
+    compute.process(9, {1007: GIB})
+
+    assert [(Process(7, 3 * GIB), Process(9, GIB))] == holders(tmp_path)
+
+
+def test_without_the_compute_driver_nobody_can_say(tmp_path: Path) -> None:
+    """Unknown, and never nobody."""
+    amd.mi210(tmp_path)
+
+    assert [None] == holders(tmp_path)
+
+
+def test_topology_that_a_device_cgroup_hides_makes_holders_unknown(
+    tmp_path: Path, compute: amd.FakeCompute
+) -> None:
+    """The kernel refuses gpu_id and properties of a card whose render node may not be opened."""
+    compute.process(100, {ONE: GIB, TWO: GIB})
+    node = compute.path / "topology" / "nodes" / "1"
+    (node / "gpu_id").unlink()
+    (node / "gpu_id").mkdir()  # cannot be read, whoever reads
+
+    assert [None, (Process(100, GIB),)] == holders(tmp_path)
+
+
+def test_process_whose_memory_cannot_be_read_makes_holders_unknown(
+    tmp_path: Path, compute: amd.FakeCompute
+) -> None:
+    """It may be the one that holds a card."""
+    path = compute.process(100, {ONE: GIB})
+    (path / f"vram_{TWO}").mkdir()
+
+    assert [None, None] == holders(tmp_path)
+
+
+def test_list_that_cannot_be_read_makes_holders_unknown(tmp_path: Path, compute: amd.FakeCompute) -> None:
+    """Also where it was read before."""
+    (compute.path / "proc").rmdir()
+
+    assert [None, None] == holders(tmp_path)
+
+
+def test_what_is_no_process_is_passed_over(tmp_path: Path, compute: amd.FakeCompute) -> None:
+    """Names that are no pids, and processes that ended between two looks."""
+    (compute.path / "proc" / "self").mkdir()
+    (compute.path / "proc" / "²").mkdir()
+    (compute.path / "proc" / "100").symlink_to("gone")
+
+    assert [(), ()] == holders(tmp_path)
+
+
+def test_list_is_read_once_a_tick(tmp_path: Path, compute: amd.FakeCompute) -> None:
+    """All cards of a tick see the same; the next tick sees what is then."""
+    processes = ComputeProcesses(str(tmp_path))
+    source = AmdDevices(AmdDevices.Settings(), Site(sysfs=str(tmp_path)))
+    devices = source.scan(0.0)
+    before = source.read(devices[0], 1.0).processes
+    compute.process(100, {ONE: GIB, TWO: GIB})
+    same_tick = source.read(devices[1], 1.0).processes
+    next_tick = [source.read(device, 2.0).processes for device in devices]
+
+    assert (before, same_tick) == ((), ())
+    assert next_tick == [(Process(100, GIB),)] * 2
+    assert processes.of(devices[0].uid, 1.0) is None  # it has not looked which cards there are
