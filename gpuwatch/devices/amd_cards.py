@@ -140,7 +140,7 @@ def _unique_id(path: str) -> str | None:
 
 def _model(path: str, identity: int | None) -> str:
     """By its number where that means one model, else as its maker wrote into it, else the number itself."""
-    if identity in NAMES:
+    if identity is not None and identity in NAMES:
         return NAMES[identity]
     product = hygiene.label(files.text(f"{path}/product_name") or "")[:_LONGEST_NAME].strip()
     if identity == _MI250:
