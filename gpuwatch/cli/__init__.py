@@ -44,6 +44,8 @@ COMMANDS = {
     "replay": "gpuwatch.cli.replay:replay",
     "metrics": "gpuwatch.cli.metrics:metrics",
     "check": "gpuwatch.cli.check:check",
+    "install": "gpuwatch.cli.install:install",
+    "uninstall": "gpuwatch.cli.install:uninstall",
 }
 """Every command and the function or group it is; a module is imported only when its command is asked for."""
 

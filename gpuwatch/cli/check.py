@@ -36,7 +36,7 @@ from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Settings
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
-_OF_ACCOUNTING = frozenset({"alerts"})
+OF_ACCOUNTING = frozenset({"alerts"})
 """What keeps accounting from starting, and no agent."""
 
 # A sink may have several servers, each with a limit of its own.
@@ -223,7 +223,7 @@ def page(
 
 def _verdict(findings: Sequence[Finding]) -> str:
     failed = list(dict.fromkeys(finding.what for finding in findings if finding.exit_code))
-    of_agent = [what for what in failed if what not in _OF_ACCOUNTING]
+    of_agent = [what for what in failed if what not in OF_ACCOUNTING]
     if of_agent:
         return f"The agent cannot run here: {', '.join(of_agent)}."
     return "The agent can run here." + (f" Accounting cannot: {', '.join(failed)}." if failed else "")

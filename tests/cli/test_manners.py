@@ -23,6 +23,7 @@ READING = (
 OTHERS = frozenset({
     "up", "agent", "accounting", "run", "declare", "progress", "token", "tag", "untag", "rates", "restate",
     "import", "replay", "metrics", "check", "report",
+    "install", "uninstall",
 })  # fmt: skip
 """Daemons, what writes, and what reads no ledger; their tests say what they print."""
 
