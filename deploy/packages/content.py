@@ -150,7 +150,9 @@ def _run(root: Path, environment: Mapping[str, str]) -> str:
 def _write_completions(root: Path) -> None:
     for shell, place in _COMPLETIONS.items():
         (root / place).parent.mkdir(parents=True)
-        (root / place).write_text(_run(root, {"_GPUWATCH_COMPLETE": f"source_{shell}"}))
+        # zsh looks for its mark in the first line, and runs the file as the function of the first completion.
+        more = '_gpuwatch_completion "$@"\n' if shell == "zsh" else ""
+        (root / place).write_text(_run(root, {"_GPUWATCH_COMPLETE": f"source_{shell}"}).strip() + "\n" + more)
 
 
 def _write_manual(root: Path) -> None:
