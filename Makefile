@@ -8,7 +8,7 @@ SOAK ?= 0
 RENDER := grafana/render
 PICTURES ?=
 
-.PHONY: demo test lint bench packages audit lock generate charts schema pictures clean help
+.PHONY: demo test lint bench packages audit lock generate charts image schema pictures clean help
 
 help:
 	@echo "make demo      simulated accelerators, real pipeline: watch a job overrun (Ctrl-C ends it)"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench     what agent and accounting cost: 8 fake GPUs, an attack, 20,000 jobs; one JSON object (DURATION=seconds; SOAK=1800 for half an hour of soak)"
 	@echo "make generate  dashboards and the pages of metrics and commands from their sources"
 	@echo "make charts    the Helm chart: lint, render, and keep what was rendered (builds Helm with Go)"
+	@echo "make image     the build stage of the container image, run without an engine, and what it makes (a minute)"
 	@echo "make schema    are the dashboards some to Grafana's own types? (npm)"
 	@echo "make pictures  the pictures of the documentation (npm, Chromium; ten minutes; PICTURES=statement for some)"
 	@echo "make packages  dist/: wheel, sdist, deb and (where rpmbuild is) rpm (INTERPRETER=folder packs that Python)"
@@ -72,6 +73,9 @@ charts: $(VENV)/dev $(HELM)
 	$(BIN)/python deploy/helm/generate.py
 	$(BIN)/python -m tests.deploy.chart
 	$(BIN)/python -m pytest tests/deploy -k "chart or helm" -n 0
+
+image: $(VENV)/dev
+	GPUWATCH_IMAGE=1 $(BIN)/python -m pytest tests/deploy/test_container.py -n 0
 
 $(RENDER)/node_modules/.package-lock.json: $(RENDER)/package-lock.json
 	@command -v npm >/dev/null || { echo "no npm: nothing of Grafana's to check or draw dashboards with"; exit 1; }

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,14 +46,14 @@ def reaches(path: Path) -> bool:
 
 
 @pytest.fixture
-def kubelet(tmp_path: Path) -> Iterator[Path]:
+def kubelet() -> Iterator[Path]:
     """A directory and a socket in it as the kubelet makes them: root's, 0750 and 0755."""
-    for each in (tmp_path, *tmp_path.parents[:2]):
-        each.chmod(each.stat().st_mode | 0o011)
-    folder = tmp_path / "pod-resources"
-    folder.mkdir(mode=0o750)
-    with listening(folder / "kubelet.sock"):
-        yield folder / "kubelet.sock"
+    with tempfile.TemporaryDirectory(prefix="gpuwatch-") as name:
+        Path(name).chmod(0o755)  # pytest's own folders are closed to other users
+        folder = Path(name) / "pod-resources"
+        folder.mkdir(mode=0o750)
+        with listening(folder / "kubelet.sock"):
+            yield folder / "kubelet.sock"
 
 
 def listening(path: Path) -> socket.socket:
