@@ -210,9 +210,9 @@ class Guest:
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(enter).result()
 
-    def get(self, path: str, port: int = 9838) -> str:
-        """What is served in the guest; empty where nobody serves anything."""
-        return self.in_network(lambda: fetch(path, port))
+    def get(self, path: str, port: int = 9838, token: str = "") -> str:
+        """What is served in the guest; empty where nobody serves anything, or not without a token."""
+        return self.in_network(lambda: fetch(path, port, token))
 
     def stop(self) -> None:
         """Take its power away, and leave nothing behind."""
@@ -232,11 +232,11 @@ class Guests(Protocol):
     def __call__(self, lower: Path = ..., name: str = ..., private_network: bool = ...) -> Guest: ...
 
 
-def fetch(path: str, port: int) -> str:
+def fetch(path: str, port: int, token: str = "") -> str:
     """The page of a server on this loopback; empty where it does not answer with one."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         answer = connection.getresponse()
         text = answer.read().decode()
         return text if answer.status == 200 else ""
@@ -318,8 +318,9 @@ def _make_rootfs(mmdebstrap: Path, codename: str, source: str, target: Path) -> 
 def in_chroot(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a root where no systemd runs, as who makes an image does; what it started ends with it."""
     inside = ["env", "-i", f"PATH={PATH}", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
+    outer = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc", "chroot", str(root)]
     return subprocess.run(
-        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "chroot", str(root), *inside, *command],
+        [*outer, *inside, *command],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
