@@ -37,7 +37,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gpuwatch-package-", dir=_beside(options.tree)) as work:
         source = tree.interpreter(options.python)
         root = Path(work) / "root"
-        _copy_tree(_tree(source, options.tree), root)
+        with _locked(options.tree / "lock"):
+            _copy_tree(_tree(source, options.tree.resolve()), root)
         content.fill(root, root / f"opt/gpuwatch/lib/python{source.version}", version, epoch)
         package = Package(root, version, platform.machine(), epoch, options.fast)
         for name in options.format or FORMATS:
@@ -84,16 +85,15 @@ def _beside(folder: Path) -> Path:
 
 
 def _tree(source: tree.Interpreter, cache: Path) -> Path:
-    """The interpreter with its packages, made once for the same inputs; two builds wait for each other."""
-    folder = cache.resolve() / f"tree-{_digest(source)}"
-    with _locked(cache / "lock"):
-        if not folder.exists():
-            for stale in cache.glob("tree-*"):
-                shutil.rmtree(stale)
-            unfinished = cache / "unfinished"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            tree.build(source, unfinished)
-            unfinished.rename(folder)
+    """The interpreter with its packages, made once for the same inputs."""
+    folder = cache / f"tree-{_digest(source)}"
+    if not folder.exists():
+        for stale in sorted(cache.glob("tree-*"), key=lambda path: path.stat().st_mtime)[:-1]:
+            shutil.rmtree(stale)
+        unfinished = cache / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        tree.build(source, unfinished)
+        unfinished.rename(folder)
     return folder
 
 
@@ -104,6 +104,7 @@ def _digest(source: tree.Interpreter) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    """Two builds wait for each other."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

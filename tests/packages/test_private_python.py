@@ -90,10 +90,12 @@ def test_all_of_gpuwatch_and_its_extras_can_be_loaded(run: Run) -> None:
 import importlib, pkgutil, gpuwatch
 names = [each.name for each in pkgutil.walk_packages(gpuwatch.__path__, 'gpuwatch.')]
 for name in names:
-    if not name.endswith('__main__'):
+    if not name.endswith(('.__main__', '.migrations.env')):  # what runs when it is loaded
         importlib.import_module(name)
 import apprise, grpc, google.protobuf, kubernetes.client, kubernetes.config, psycopg, pynvml
 assert apprise.Apprise().add('json://localhost')
+from gpuwatch.ledger.store import open_store
+open_store('/tmp/ledger.db').close()
 print(len(names), psycopg.pq.__impl__)
 """
     count, implementation = run(PYTHON, "-I", "-c", code).stdout.split()
