@@ -124,6 +124,29 @@ def test_later_files_win_key_by_key(tmp_path: Path) -> None:
     assert [path.name for path in settings.files] == ["g.toml", "10-a.toml", "20-b.toml"]
 
 
+def test_tables_are_merged_to_any_depth_and_arrays_replaced(tmp_path: Path) -> None:
+    """A server or model of one file stands beside that of another; a list is the later one, whole."""
+    main = write(
+        tmp_path / "g.toml",
+        '[agent]\nsinks = ["prometheus", "influxdb"]\n[meter.models.H100]\nbusy_ratio = 0.1\n'
+        '[sinks.influxdb.servers.a]\nurl = "http://a:1"\nbucket = "b"\norg = "o"\n',
+    )
+    write(
+        tmp_path / "conf.d" / "10-more.toml",
+        '[agent]\nsinks = ["influxdb"]\n[meter.models.H100]\nnear_idle_ratio = 0.2\n[meter.models.A100]\n'
+        '[sinks.influxdb.servers.b]\nurl = "http://b:1"\nbucket = "b"\norg = "o"\n',
+    )
+    for passed_over in (".20-hidden.toml", "30-old.toml.bak"):
+        write(tmp_path / "conf.d" / passed_over, "no TOML")
+
+    settings = config.load(main, rooms=("sinks",))
+
+    assert ("influxdb",) == settings.agent.sinks
+    assert {"a", "b"} == settings.sinks["influxdb"]["servers"].keys()
+    assert {"H100", "A100"} == settings.meter.models.keys()
+    assert (0.1, 0.2) == (settings.meter.models["H100"].busy_ratio, settings.meter.models["H100"].near_idle_ratio)
+
+
 def test_command_line_wins_over_files(tmp_path: Path) -> None:
     """Dotted keys are merged last; an option that was not given is None and changes nothing."""
     main = write(tmp_path / "g.toml", '[agent]\nlisten = ":1"\nrequire_device = true')
