@@ -1,4 +1,4 @@
-"""Write docs/commands.md and docs/gpuwatch.1 from the commands themselves: what `--help` says, in one page."""
+"""Write docs/commands.md and docs/gpuwatch.1 from the commands, and docs/configuration.md from the settings."""
 
 from __future__ import annotations
 
@@ -51,4 +51,5 @@ def _row(parameter: Any) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(render(), encoding="utf-8")
-    runpy.run_path(str(PAGE.with_name("generate_man.py")), run_name="__main__")
+    for sibling in ("generate_man.py", "generate_configuration.py"):
+        runpy.run_path(str(PAGE.with_name(sibling)), run_name="__main__")

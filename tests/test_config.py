@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -78,7 +79,7 @@ def test_no_file_means_defaults(tmp_path: Path) -> None:
 
     agent, accounting = settings.agent, settings.accounting
     assert Settings().model_dump() == settings.model_dump()
-    assert (agent.interval_seconds, agent.listen, agent.devices) == (1.0, ":9838", ("nvidia",))
+    assert (agent.interval_seconds, agent.listen, agent.devices) == (1.0, ":9838", ("nvidia", "tpu", "amd"))
     assert (Path("/var/lib/gpuwatch"), Path("/run/gpuwatch/agent.sock")) == (agent.state_directory, agent.socket)
     assert (accounting.interval_seconds, accounting.listen, accounting.usage) == (60.0, ":9839", ("agents",))
     assert (settings.alerts.tolerance_ratio, settings.alerts.floor_device_hours) == (0.10, 1.0)
@@ -482,6 +483,14 @@ def test_page_has_every_key_with_its_default() -> None:
         elif key not in WITHOUT_DEFAULT:
             shown = "unset" if default is None else f"`{json.dumps(plain(default))}`".replace("|", "\\|")
             assert (key, shown) == (key, rows[key].split(" | ")[0])
+
+
+def test_page_is_what_the_settings_make_of_it() -> None:
+    """`make generate` was run after the last change of a setting, and every key has a meaning."""
+    anew = runpy.run_path(str(ROOT / "docs" / "generate_configuration.py"))["render"](PAGE)
+
+    assert anew == PAGE
+    assert [] == [key for key, rest in documented().items() if not rest.partition(" | ")[2].strip()]
 
 
 def test_page_says_what_the_settings_say() -> None:

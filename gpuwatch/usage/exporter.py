@@ -78,7 +78,9 @@ class ExporterUsage:
             default="", description="conditions added to every selector, as that of a cluster's external label"
         )
         kind: Literal["auto", "dcgm", "nvidia_gpu_exporter", "amd"] = Field(
-            default="auto", description="the exporter; auto: whichever of them there are"
+            default="auto",
+            description="the exporter, one of `dcgm`, `nvidia_gpu_exporter`, `amd`; "
+            "auto: whichever of them there are",
         )
         node_label: str = Field(
             default="",
