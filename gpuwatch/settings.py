@@ -171,7 +171,7 @@ class AgentSettings(_Table):
         description="file with the secret of jobs' tokens, by which they speak over HTTP; unset: they do not",
     )
     devices: Names = Field(default=("nvidia",), description="device sources to read")
-    host: Names = Field(default=("system", "network"), description="host sources to read")
+    host: Names = Field(default=("system", "network", "storage"), description="host sources to read")
     jobs: Names = Field(
         default=("slurm", "local"), description="who says which job holds which device; the first that claims it"
     )

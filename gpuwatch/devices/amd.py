@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from gpuwatch.devices import amd_files as files
 from gpuwatch.devices import pci
@@ -53,8 +53,7 @@ class AmdDevices:
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
-        integrated: bool = False
-        """Whether graphics within a processor count as devices."""
+        integrated: bool = Field(default=False, description="whether graphics within a processor count as devices")
 
     def __init__(self, settings: Settings, site: Site, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings

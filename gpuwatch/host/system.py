@@ -16,6 +16,17 @@ from gpuwatch.model import HostReading, Labels, Site
 # Time as a guest is within user and nice; without it the modes sum to all time there was.
 _MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 _SECTOR_BYTES = 512
+# Of the numbers behind a disk's name in diskstats: the field, which number, its unit.
+_DISK_COLUMNS = (
+    ("disk_reads", 0, 1.0),
+    ("disk_read_bytes", 2, _SECTOR_BYTES),
+    ("disk_read_seconds", 3, 1e-3),
+    ("disk_writes", 4, 1.0),
+    ("disk_written_bytes", 6, _SECTOR_BYTES),
+    ("disk_write_seconds", 7, 1e-3),
+    ("disk_io_time_seconds", 9, 1e-3),
+    ("disk_weighted_seconds", 10, 1e-3),
+)
 _MOUNTS_SECONDS = 60.0
 
 # A network file system is left out: asking it for its size hangs when its server is gone.
@@ -121,21 +132,18 @@ class SystemSource:
         return {name: amount for name, amount in known.items() if amount is not None and amount >= 0}
 
     def _disks(self) -> dict[str, Any]:
-        read: dict[Labels, float] = {}
-        written: dict[Labels, float] = {}
-        busy: dict[Labels, float] = {}
+        known: dict[str, dict[Labels, float]] = {name: {} for name, _, _ in _DISK_COLUMNS}
         for words in self._lines("diskstats"):
             name = words[2].decode(errors="replace") if len(words) >= 14 else ""
-            if not name or self._settings.exclude_disks.fullmatch(name) or len(read) >= self._settings.max_disks:
+            if not name or self._settings.exclude_disks.fullmatch(name):
                 continue
+            if len(known["disk_reads"]) >= self._settings.max_disks:
+                break
             counters = _numbers(words[3:14])
             if len(counters) == 11:
-                read[name] = counters[2] * _SECTOR_BYTES
-                written[name] = counters[6] * _SECTOR_BYTES
-                busy[name] = counters[9] / 1000
-        if not read:
-            return {}
-        return {"disk_read_bytes": read, "disk_written_bytes": written, "disk_io_time_seconds": busy}
+                for field, column, unit in _DISK_COLUMNS:
+                    known[field][name] = counters[column] * unit
+        return known if known["disk_reads"] else {}
 
     def _filesystems(self, now: float) -> dict[str, Any]:
         if not 0 <= self._mounts_due - now <= _MOUNTS_SECONDS:

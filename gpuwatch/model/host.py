@@ -47,6 +47,118 @@ class HostReading:
         "device",
         kind="counter", low=0,
     )  # fmt: skip
+    disk_reads: Labelled = metric(
+        "gpuwatch_host_disk_reads_completed_total", "Reads that a disk has ended.", "device", kind="counter", low=0
+    )
+    disk_writes: Labelled = metric(
+        "gpuwatch_host_disk_writes_completed_total",
+        "Writes that a disk has ended.",
+        "device",
+        kind="counter",
+        low=0,
+    )
+    disk_read_seconds: Labelled = metric(
+        "gpuwatch_host_disk_read_time_seconds_total",
+        "Time that reads took, each for itself; its rate over that of the reads is their latency.",
+        "device",
+        kind="counter", low=0,
+    )  # fmt: skip
+    disk_write_seconds: Labelled = metric(
+        "gpuwatch_host_disk_write_time_seconds_total",
+        "Time that writes took, each for itself.",
+        "device",
+        kind="counter", low=0,
+    )  # fmt: skip
+    disk_weighted_seconds: Labelled = metric(
+        "gpuwatch_host_disk_io_time_weighted_seconds_total",
+        "Time of all I/O in flight or queued; its rate is the length of the queue.",
+        "device",
+        kind="counter", low=0,
+    )  # fmt: skip
+    nfs_read_bytes: Labelled = metric(
+        "gpuwatch_host_nfs_read_bytes_total",
+        "Bytes that NFS servers sent, by mount point; those of persons are added up (`/home/*`).",
+        "mountpoint",
+        kind="counter", low=0,
+    )  # fmt: skip
+    nfs_write_bytes: Labelled = metric(
+        "gpuwatch_host_nfs_write_bytes_total",
+        "Bytes that NFS servers took, by mount point.",
+        "mountpoint",
+        kind="counter", low=0,
+    )  # fmt: skip
+    nfs_operations: Labelled = metric(
+        "gpuwatch_host_nfs_operations_requests_total",
+        "Requests to NFS servers, by operation: read, write, metadata (all else).",
+        "mountpoint", "operation",
+        kind="counter", low=0,
+    )  # fmt: skip
+    nfs_queue_seconds: Labelled = metric(
+        "gpuwatch_host_nfs_operations_queue_time_seconds_total",
+        "Time that requests waited on this node before they were sent.",
+        "mountpoint", "operation",
+        kind="counter", low=0,
+    )  # fmt: skip
+    nfs_response_seconds: Labelled = metric(
+        "gpuwatch_host_nfs_operations_response_time_seconds_total",
+        "Time from sending a request to its answer: network and server.",
+        "mountpoint", "operation",
+        kind="counter", low=0,
+    )  # fmt: skip
+    nfs_request_seconds: Labelled = metric(
+        "gpuwatch_host_nfs_operations_request_time_seconds_total",
+        "Time that requests took in all, from their making to their end.",
+        "mountpoint", "operation",
+        kind="counter", low=0,
+    )  # fmt: skip
+    nfs_major_timeouts: Labelled = metric(
+        "gpuwatch_host_nfs_operations_major_timeouts_total",
+        "Requests that no server answered in time.",
+        "mountpoint", "operation",
+        kind="counter", low=0,
+    )  # fmt: skip
+    lustre_read_bytes: Labelled = metric(
+        "gpuwatch_host_lustre_read_bytes_total",
+        "Bytes that programs read, also from the node's cache, by Lustre file system.",
+        "filesystem",
+        kind="counter", low=0,
+    )  # fmt: skip
+    lustre_write_bytes: Labelled = metric(
+        "gpuwatch_host_lustre_write_bytes_total",
+        "Bytes that programs wrote, by Lustre file system.",
+        "filesystem",
+        kind="counter", low=0,
+    )  # fmt: skip
+    lustre_operations: Labelled = metric(
+        "gpuwatch_host_lustre_operations_total",
+        "Operations of programs, by kind: read, write, metadata.",
+        "filesystem", "operation",
+        kind="counter", low=0,
+    )  # fmt: skip
+    lustre_requests: Labelled = metric(
+        "gpuwatch_host_lustre_requests_total",
+        "Requests to the file system's servers.",
+        "filesystem",
+        kind="counter", low=0,
+    )  # fmt: skip
+    lustre_request_wait_seconds: Labelled = metric(
+        "gpuwatch_host_lustre_request_wait_seconds_total",
+        "Time that requests waited for their answer; its rate over that of the requests is their latency.",
+        "filesystem",
+        kind="counter", low=0,
+    )  # fmt: skip
+    storage_mounts: Labelled = metric(
+        "gpuwatch_host_storage_mounts",
+        "Network file systems that are mounted, by type (nfs, lustre).",
+        "type",
+        low=0,
+    )
+    storage_mounts_left_out: Labelled = metric(
+        "gpuwatch_host_storage_mounts_left_out",
+        "Those of which nothing is shown, since there are more than `host.storage.max_mounts`.",
+        "type",
+        low=0,
+    )
     network_receive_bytes: Labelled = metric(
         "gpuwatch_host_network_receive_bytes_total",
         "Bytes received by network interface.",

@@ -127,6 +127,20 @@ def test_disks_are_whole_disks(procfs: Path) -> None:
     assert reading.disk_io_time_seconds == {"sda": 2.5, "nvme0n1": 1.0}
 
 
+def test_disks_count_operations_their_time_and_the_queue(procfs: Path) -> None:
+    """Named as node_exporter names the like; milliseconds become seconds."""
+    reading = source(procfs).read(1.0)
+
+    told = (
+        reading.disk_reads, reading.disk_writes, reading.disk_read_seconds, reading.disk_write_seconds,
+        reading.disk_weighted_seconds,
+    )  # fmt: skip
+    assert told == (
+        {"sda": 10, "nvme0n1": 1}, {"sda": 40, "nvme0n1": 4}, {"sda": 0.03, "nvme0n1": 0.003},
+        {"sda": 0.07, "nvme0n1": 0.007}, {"sda": 0.1, "nvme0n1": 0.011},
+    )  # fmt: skip
+
+
 def test_number_of_disks_is_bounded(procfs: Path) -> None:
     """A node with hundreds of disks shows as many as it is told to."""
     lines = [f"8 0 sd{chr(97 + i // 26)}{chr(97 + i % 26)} 1 0 2 3 4 0 6 7 0 8 9\n" for i in range(300)]
