@@ -20,7 +20,7 @@ help:
 	@echo "make image     the build stage of the container image, run without an engine, and what it makes (a minute)"
 	@echo "make schema    are the dashboards some to Grafana's own types? (npm)"
 	@echo "make pictures  the pictures of the documentation (npm, Chromium; ten minutes; PICTURES=statement for some)"
-	@echo "make packages  dist/: wheel, sdist, deb and (where rpmbuild is) rpm (INTERPRETER=folder packs that Python)"
+	@echo "make packages  dist/: wheel, sdist, deb and (where rpmbuild is) rpm (INTERPRETER=folder packs that Python, GLIBC=2.28 is for RHEL 8)"
 	@echo "make audit     asks for known weaknesses of all that is pinned, and what is out of date"
 	@echo "make lock      pin the requirements again"
 
@@ -92,8 +92,8 @@ pictures: $(VENV)/dev
 
 packages: $(VENV)/dev
 	@$(BIN)/hatchling build -d dist
-	@$(BIN)/python deploy/packages/build.py --format deb $(if $(INTERPRETER),--python $(INTERPRETER))
-	@if command -v rpmbuild >/dev/null; then $(BIN)/python deploy/packages/build.py --format rpm $(if $(INTERPRETER),--python $(INTERPRETER)); else echo "no rpmbuild here: no rpm"; fi
+	@formats="--format deb"; if command -v rpmbuild >/dev/null; then formats="$$formats --format rpm"; else echo "no rpmbuild here: no rpm"; fi; \
+		$(BIN)/python deploy/packages/build.py $$formats $(if $(INTERPRETER),--python $(INTERPRETER)) $(if $(GLIBC),--glibc $(GLIBC))
 
 # In an environment of its own, as it brings another pip. Fails, too, where the service that knows cannot be asked.
 audit: $(VENV)/runtime

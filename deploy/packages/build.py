@@ -38,7 +38,7 @@ def main() -> None:
         source = tree.interpreter(options.python)
         root = Path(work) / "root"
         with _locked(options.tree / "lock"):
-            _copy_tree(_tree(source, options.tree.resolve()), root)
+            _copy_tree(_tree(source, options.tree.resolve(), options.glibc), root)
         content.fill(root, root / f"opt/gpuwatch/lib/python{source.version}", version, epoch)
         package = Package(root, version, platform.machine(), epoch, options.fast)
         for name in options.format or FORMATS:
@@ -55,6 +55,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--tree", type=Path, default=CACHE, help="where interpreters with dependencies are kept (default: .cache/)"
+    )
+    parser.add_argument(
+        "--glibc", metavar="2.N", help="take wheels that this C library can load (default: that of this machine)"
     )
     parser.add_argument("--fast", action="store_true", help="compress little: for tests")
     return parser.parse_args()
@@ -84,21 +87,21 @@ def _beside(folder: Path) -> Path:
     return folder
 
 
-def _tree(source: tree.Interpreter, cache: Path) -> Path:
+def _tree(source: tree.Interpreter, cache: Path, glibc: str | None) -> Path:
     """The interpreter with its packages, made once for the same inputs."""
-    folder = cache / f"tree-{_digest(source)}"
+    folder = cache / f"tree-{_digest(source, glibc)}"
     if not folder.exists():
         for stale in sorted(cache.glob("tree-*"), key=lambda path: path.stat().st_mtime)[:-1]:
             shutil.rmtree(stale)
         unfinished = cache / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        tree.build(source, unfinished)
+        tree.build(source, unfinished, glibc)
         unfinished.rename(folder)
     return folder
 
 
-def _digest(source: tree.Interpreter) -> str:
-    inputs = [str(source).encode(), *((tree.HERE / name).read_bytes() for name in tree.MADE_FROM)]
+def _digest(source: tree.Interpreter, glibc: str | None) -> str:
+    inputs = [f"{source} {glibc}".encode(), *((tree.HERE / name).read_bytes() for name in tree.MADE_FROM)]
     return hashlib.sha256(b"\0".join(inputs)).hexdigest()[:16]
 
 

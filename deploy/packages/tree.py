@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -56,13 +57,13 @@ def interpreter(folder: Path | None) -> Interpreter:
     return Interpreter(Path(told["executable"]), told["version"], told["full"], Path(told["stdlib"]))
 
 
-def build(source: Interpreter, root: Path) -> None:
-    """Make `root`/opt/gpuwatch: interpreter, libraries, packages, all compiled."""
+def build(source: Interpreter, root: Path, glibc: str | None) -> None:
+    """Make `root`/opt/gpuwatch: interpreter, libraries, packages for this or an older C library, all compiled."""
     home = root / PREFIX.relative_to("/")
     library = home / "lib" / f"python{source.version}"
     _copy_interpreter(source, home, library)
     _carry_libraries(source, home)
-    _install_packages(source, library / "site-packages")
+    _install_packages(source, library / "site-packages", glibc)
     _copy_licences(source, home)
     _demand_complete(home)
     compile_python(root, library)
@@ -103,10 +104,11 @@ def _carry_libraries(source: Interpreter, home: Path) -> None:
     (home / "libraries").write_text("".join(lines))
 
 
-def _install_packages(source: Interpreter, packages: Path) -> None:
+def _install_packages(source: Interpreter, packages: Path, glibc: str | None) -> None:
     pip = [sys.executable, "-m", "pip", "--python", str(source.executable), "--disable-pip-version-check"]
     command = [*pip, "install", "--quiet", "--root-user-action", "ignore", "--no-compile", "--no-deps"]
     command += ["--require-hashes", "--only-binary", ":all:", "--target", str(packages), "-r", str(REQUIREMENTS)]
+    command += _wheels_for(source, glibc) if glibc else []
     subprocess.run(command, timeout=900, check=True)
     for pattern in _UNUSED_OF_PACKAGES:
         for path in sorted(packages.rglob(pattern)):
@@ -115,6 +117,17 @@ def _install_packages(source: Interpreter, packages: Path) -> None:
     for name in ("RECORD", "REQUESTED", "INSTALLER", "direct_url.json"):
         for path in packages.glob(f"*.dist-info/{name}"):
             path.unlink()
+
+
+def _wheels_for(source: Interpreter, glibc: str) -> list[str]:
+    """What makes pip choose wheels that a machine with this C library can load, not those that this one can."""
+    minor = int(glibc.removeprefix("2."))
+    machine = platform.machine()
+    platforms = [*(f"manylinux_2_{each}_{machine}" for each in range(minor, 4, -1)), f"manylinux2014_{machine}"]
+    abi = "cp" + source.version.replace(".", "")
+    options = ["--implementation", "cp", "--python-version", source.version]
+    options += [word for name in (abi, "abi3", "none") for word in ("--abi", name)]
+    return options + [word for name in platforms for word in ("--platform", name)]
 
 
 def remove(path: Path) -> None:
