@@ -170,7 +170,10 @@ class AgentSettings(_Table):
         default=None,
         description="file with the secret of jobs' tokens, by which they speak over HTTP; unset: they do not",
     )
-    devices: Names = Field(default=("nvidia",), description="device sources to read")
+    devices: Names = Field(
+        default=("nvidia", "tpu", "amd"),
+        description="device sources to read; one that has nothing on a node is quiet there",
+    )
     host: Names = Field(default=("system", "network", "storage"), description="host sources to read")
     jobs: Names = Field(
         default=("slurm", "local"), description="who says which job holds which device; the first that claims it"

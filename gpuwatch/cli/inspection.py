@@ -17,7 +17,7 @@ from gpuwatch.agent.job_files import refusal_of_parent
 from gpuwatch.agent.tokens import secret_of
 from gpuwatch.cli.findings import Finding, Status, running_agent, why, within
 from gpuwatch.cli.storage_inspection import writable
-from gpuwatch.errors import Unavailable
+from gpuwatch.errors import Absent, Unavailable
 from gpuwatch.jobs.base import JobsReading, NodeView
 from gpuwatch.model import Device, Reading, series_of
 from gpuwatch.settings import Settings
@@ -51,6 +51,9 @@ class Sources:
         for what, source in self._of("devices"):
             try:
                 found = list(self._within(source.scan, now))
+            except Absent as exc:
+                yield Finding(what, "ok", f"nothing to read here; {why(exc)}")
+                continue
             except Exception as exc:  # noqa: BLE001 - a plugin may raise anything, and one bad thing stays alone
                 yield Finding(what, "warning", why(exc))
                 continue
@@ -66,12 +69,26 @@ class Sources:
             if isinstance(reading, Reading):
                 readings[uid] = reading
             yield finding
+        for what, source in self._of("devices"):
+            yield from self._reported(what, source)
         for what, source in self._of("host"):
             yield self._probe(f"read {what}", partial(source.read, now))[0]
         # Who holds a device is told by the processes that its reading lists.
         view = NodeView(now, self.devices, readings)
         for what, source in self._of("jobs"):
             yield self._probe(f"read {what}", partial(source.read, view))[0]
+
+    def _reported(self, what: str, source: Any) -> Iterator[Finding]:
+        """What a device source itself says of how it reads."""
+        if (report := getattr(source, "report", None)) is None:
+            return
+        try:
+            told = self._within(report)
+        except Exception as exc:  # noqa: BLE001 - as above
+            yield Finding(what, "warning", why(exc))
+            return
+        for about, well, detail in told:
+            yield Finding(f"{what}: {about}", "ok" if well else "warning", detail)
 
     def sinks(self) -> list[tuple[str, Any]]:
         """The outputs, by what they are called here; they are not started."""

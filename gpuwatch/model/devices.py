@@ -172,6 +172,38 @@ class Reading:
         "direction",
         kind="counter", low=0,
     )  # fmt: skip
+    tensor_idle_seconds: float | None = metric(
+        "gpuwatch_device_tensor_idle_seconds", "How long the tensor units have done nothing.", low=0
+    )
+    runtime_uptime_seconds: float | None = metric(
+        "gpuwatch_device_runtime_uptime_seconds",
+        "How long the runtime of the process that uses the device has been up.",
+        low=0,
+    )
+    queued_programs: float | None = metric(
+        "gpuwatch_device_queued_programs", "Programs that wait to be run by the device.", low=0
+    )
+    program_duration_seconds: Labelled = metric(
+        "gpuwatch_device_program_duration_seconds",
+        "How long programs ran on the device since its runtime began, by quantile.",
+        "quantile",
+        low=0,
+    )
+    transfer_latency_seconds: Labelled = metric(
+        "gpuwatch_device_transfer_latency_seconds",
+        "How long transfers of the process that uses the device took since it began, by kind and quantile; "
+        "at the first of its devices on the node.",
+        "transfer", "quantile",
+        low=0,
+    )  # fmt: skip
+    link_health: float | None = metric(
+        "gpuwatch_device_link_health",
+        "The worst of the links to other chips: 0 good, 1 to 5 passing errors, 6 to 9 lasting ones, 10 unusable.",
+        low=0, high=10,
+    )  # fmt: skip
+    throttle_ratio: float | None = metric(
+        "gpuwatch_device_throttle_ratio", "How far the device is held down now.", low=0, high=1
+    )
     processes: tuple[Process, ...] | None = None
     """Processes that have the device open; None where the driver would not say, empty where it has none."""
     rejected: Mapping[str, int] = EMPTY
