@@ -97,3 +97,15 @@ def test_data_is_found_from_the_wheel(installed: Path) -> None:
 
     assert ("4.5.6", "") == (json.loads(checked.stdout)["version"], checked.stderr)
     assert "gpuwatch_device_power_watts" in metrics.stdout
+
+
+def test_service_can_be_installed_from_the_wheel(installed: Path, checkout: Path, tmp_path: Path) -> None:
+    """The units and the configuration with all defaults are in it, as the checkout has them."""
+    printed = _run(installed, "gpuwatch", "check", "--print-default-config")
+    program = ("--program", "/opt/gpuwatch/bin/gpuwatch")
+    done = _run(installed, "gpuwatch", "install", "all", "--prefix", str(tmp_path / "root"), *program)
+
+    assert ((checkout / "deploy" / "gpuwatch.toml").read_text(), "") == (printed.stdout, printed.stderr)
+    assert (0, "") == (done.returncode, done.stderr)
+    units = {path.name for path in (checkout / "systemd").glob("*.service")}
+    assert units == {path.name for path in (tmp_path / "root/etc/systemd/system").glob("*.service")}
