@@ -32,6 +32,7 @@ from grafana.blocks import (
 from grafana.prometheus import NODE, lines
 
 EMPTY = "its agent is not scraped"
+NO_STORAGE = "there is none on this node, or its agent is not scraped"
 
 
 def _cpu() -> timeseries.Panel:
@@ -87,6 +88,70 @@ def _disks() -> timeseries.Panel:
     )
 
 
+def _network_storage() -> timeseries.Panel:
+    traffic = [
+        (f"{{{{{label}}}}} {way}", f"sum by ({label}) (rate(gpuwatch_host_{metric}{{{NODE}}}{ask.RATE}))")
+        for label, way, metric in (
+            ("mountpoint", "read", "nfs_read_bytes_total"),
+            ("mountpoint", "written", "nfs_write_bytes_total"),
+            ("filesystem", "read", "lustre_read_bytes_total"),
+            ("filesystem", "written", "lustre_write_bytes_total"),
+        )
+    ]
+    return graph(
+        "Network file systems",
+        "Bytes a second to and from NFS servers by mount point, and of programs by Lustre file system.",
+        RATE,
+        lines(*traffic),
+        NO_STORAGE,
+    )
+
+
+def _answers() -> timeseries.Panel:
+    disks = _per("device", "disk_read_time_seconds_total", "disk_reads_completed_total")
+    return graph(
+        "How long storage takes",
+        "Seconds that a request took, on average: NFS at the server and waiting on this node to be sent, Lustre "
+        "until its answer, a read of a disk. A job that waits here looks like a slow device.",
+        SECONDS,
+        lines(
+            ("{{mountpoint}} at the server", _of_nfs("response")),
+            ("{{mountpoint}} waiting to be sent", _of_nfs("queue")),
+            ("{{filesystem}}", _per("filesystem", "lustre_request_wait_seconds_total", "lustre_requests_total")),
+            ("{{device}} read", disks),
+        ),
+        NO_STORAGE,
+    )
+
+
+def _of_nfs(what: str) -> str:
+    return _per("mountpoint", f"nfs_operations_{what}_time_seconds_total", "nfs_operations_requests_total")
+
+
+def _per(label: str, seconds: str, requests: str) -> str:
+    """Seconds of each request; nothing where there were none."""
+    made = f"sum by ({label}) (rate(gpuwatch_host_{requests}{{{NODE}}}{ask.RATE}))"
+    return f"sum by ({label}) (rate(gpuwatch_host_{seconds}{{{NODE}}}{ask.RATE})) / ({made} > 0)"
+
+
+def _in_line() -> timeseries.Panel:
+    timeouts = f"gpuwatch_host_nfs_operations_major_timeouts_total{{{NODE}}}"
+    return graph(
+        "Waiting in line",
+        "Requests in flight or queued at each disk, on average, and requests a second that no NFS server answered "
+        "in time: it is gone, or the network to it.",
+        COUNT,
+        lines(
+            (
+                "{{device}} queue",
+                f"sum by (device) (rate(gpuwatch_host_disk_io_time_weighted_seconds_total{{{NODE}}}{ask.RATE}))",
+            ),
+            ("{{mountpoint}} timeouts", f"sum by (mountpoint) (rate({timeouts}{ask.RATE})) > 0"),
+        ),
+        NO_STORAGE,
+    )
+
+
 def host() -> Sequence[Band]:
     """The node around the devices."""
     cores = coloured(
@@ -102,6 +167,7 @@ def host() -> Sequence[Band]:
             _disks(),
             heading="Host",
         ),
+        even(8, _network_storage(), _answers(), _in_line(), heading="Storage of the host"),
     )
 
 

@@ -35,6 +35,7 @@ SHORT = "needs a hundred forecasts whose jobs are over"
 NO_BATCH = "the demo has no batch system"
 NO_FAULT = "nothing fails in a healthy demo"
 NO_FABRIC = "the machine need not have InfiniBand"
+NO_STORAGE = "the machine need not have network file systems"
 NO_COPY = "the demo wants no copies of its ledger"
 RARE: Mapping[tuple[str, str], str] = {
     ("Coverage", "A"): SHORT, ("Coverage", "B"): SHORT, ("Coverage", "C"): SHORT,
@@ -55,6 +56,10 @@ RARE: Mapping[tuple[str, str], str] = {
     ("What the devices do", "E"): "every holder is known", ("Power by holder", "B"): "every holder is known",
     ("Network", "C"): NO_FABRIC, ("Network", "D"): NO_FABRIC,
     ("Memory", "B"): "the machine need not swap",
+    **dict.fromkeys((("Network file systems", letter) for letter in "ABCD"), NO_STORAGE),
+    **dict.fromkeys((("How long storage takes", letter) for letter in "ABC"), NO_STORAGE),
+    ("How long storage takes", "D"): "the machine's disks need not be read",
+    ("Waiting in line", "B"): NO_STORAGE,
 }  # fmt: skip
 """What is empty in a healthy demo, by title and letter, and why. It is shown to work on a page made for that."""
 
