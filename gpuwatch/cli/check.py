@@ -36,6 +36,7 @@ from gpuwatch.errors import ConfigurationError
 from gpuwatch.settings import Settings
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
+SYSTEMD = Path("/run/systemd/system")
 OF_ACCOUNTING = frozenset({"alerts"})
 """What keeps accounting from starting, and no agent."""
 
@@ -155,7 +156,15 @@ def findings_of(settings: Settings, sources: inspection.Sources, probe: bool, no
     findings.extend(alert_inspection.alerts(settings))
     findings.extend(_rates(settings))
     findings.append(storage_inspection.wall_clock(settings, now))
+    findings.append(_service_manager(SYSTEMD))
     return [remedies.advised(each) for each in findings]
+
+
+def _service_manager(systemd: Path) -> Finding:
+    """Who starts the daemons here, and starts them again."""
+    runs = "systemd runs here; `gpuwatch install` makes a service of this program, if none is one yet"
+    none = "no systemd here: something else must start the agent, and start it again (docs/operating.md)"
+    return Finding("service manager", "ok", runs if systemd.is_dir() else none)
 
 
 def _rates(settings: Settings) -> Iterator[Finding]:

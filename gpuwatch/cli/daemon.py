@@ -141,18 +141,14 @@ class Succession(Generic[D]):
                 self._replace(settings)
             else:
                 self._change = settings, change
-        except GpuwatchError as exc:
+        except Exception as exc:  # noqa: BLE001 - the outermost loop of this thread: a plugin may raise anything
             self._failed(exc)
-        except Exception:
-            # The outermost loop of this thread: a plugin may raise anything, and what runs goes on.
-            log.exception("configuration not reloaded")
-            self.running.reloaded(False)
 
     def _take_over(self, settings: Settings, change: Change) -> None:
         self._change = None
         try:
             change()
-        except GpuwatchError as exc:
+        except Exception as exc:  # noqa: BLE001 - a plugin may raise anything, and what runs goes on
             self._failed(exc)
         else:
             self.settings = settings
@@ -167,7 +163,7 @@ class Succession(Generic[D]):
                 before.stop()
                 try:
                     _begin(new, lent)
-                except GpuwatchError as exc:
+                except Exception as exc:  # noqa: BLE001 - whatever it is, there must be a daemon
                     self._start_again(lent)
                     self._failed(exc)
                     return
@@ -187,10 +183,11 @@ class Succession(Generic[D]):
         self.running.reloaded(True)
         log.info("configuration reloaded changed=%s serving=%s", changed, self.running.url)
 
-    def _failed(self, error: GpuwatchError) -> None:
+    def _failed(self, error: Exception) -> None:
         self.running.reloaded(False)
+        bug = None if isinstance(error, GpuwatchError) else error
         for mistake in error.mistakes if isinstance(error, ConfigurationError) else [str(error)]:
-            log.error("configuration not reloaded, the old one stays: %s", mistake)
+            log.error("configuration not reloaded, the old one stays: %s", mistake, exc_info=bug)
 
 
 def _begin(daemon: Running, lent: Lent) -> None:
@@ -198,7 +195,7 @@ def _begin(daemon: Running, lent: Lent) -> None:
     daemon.start(lent)
     try:
         daemon.tick(time.monotonic())
-    except GpuwatchError:
+    except BaseException:
         daemon.stop()
         raise
 

@@ -73,10 +73,11 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask before --purg
 
 _SAID = {"new": "wrote", "changed": "renewed", "left": "left"}
 _WOULD = {"new": "would write", "changed": "would renew", "left": "would leave"}
-_ELSEWHERE = (
-    "have another supervisor start `gpuwatch agent` and restart it unless it exits with 64 or 78,"
-    " or run `gpuwatch up` for this machine alone; --prefix DIR writes files for an image"
-)
+_INSTEAD = {
+    "install": "have another supervisor start `gpuwatch agent` and restart it unless it exits with 64 or 78,"
+    " or run `gpuwatch up` for this machine alone; --prefix DIR writes files for an image",
+    "uninstall": "--prefix / removes the files alone",
+}
 
 
 def install(
@@ -172,7 +173,7 @@ def _program(given: Path | None, prefix: Path | None) -> str:
 
 def _refuse_here(what: str) -> None:
     if not system.RUNS.is_dir():
-        raise Unavailable(f"{what}: systemd does not run this machine; {_ELSEWHERE}")
+        raise Unavailable(f"{what}: systemd does not run this machine; {_INSTEAD[what]}")
     if os.geteuid() != 0:
         raise Forbidden(f"{what}: only root can; run it with sudo, or with --prefix DIR or --dry-run as anybody")
 

@@ -349,6 +349,12 @@ def test_directory_of_jobs_is_one_that_the_agent_would_believe(
     assert told in finding.detail
 
 
+def test_who_starts_the_daemons_is_said(tmp_path: Path) -> None:
+    """systemd, or something else."""
+    assert "systemd runs here" in check._service_manager(tmp_path).detail
+    assert "no systemd here: something else" in check._service_manager(tmp_path / "none").detail
+
+
 def test_within_gives_up_and_leaves_the_call_behind() -> None:
     """The deadline holds whatever the call does."""
     release = threading.Event()

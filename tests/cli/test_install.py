@@ -216,14 +216,16 @@ def test_dry_run_for_this_machine_needs_neither_root_nor_systemd() -> None:
 
 
 @without_systemd
-@pytest.mark.parametrize("command", ["install", "uninstall"])
-def test_without_systemd_it_says_what_to_do_instead(command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "instead"), [("install", "`gpuwatch up`"), ("uninstall", "--prefix / removes")]
+)
+def test_without_systemd_it_says_what_to_do_instead(command: str, instead: str) -> None:
     """Exit code 69."""
     error = run(command).exception
 
     assert isinstance(error, Unavailable)
     assert f"{command}: systemd does not run this machine; " in str(error)
-    assert "`gpuwatch up`" in str(error)
+    assert instead in str(error)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may install")

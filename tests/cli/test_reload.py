@@ -245,6 +245,8 @@ class Fake:
         self.story.append(f"start {self.name}" + (f" at {lent.listen}" if lent else ""))
         if self.name.startswith("bad"):
             raise Unavailable("no such luck")
+        if self.name.startswith("broken"):
+            raise ZeroDivisionError("a mistake of a plugin")
 
     def stop(self) -> None:
         self.story.append(f"stop {self.name}")
@@ -308,11 +310,12 @@ def test_daemon_that_cannot_change_makes_way_for_another() -> None:
     assert ["make b after a", "stop a", "start b at a", "tick b", "b reloaded True", "tick b", "stop b"] == story
 
 
-def test_daemon_that_cannot_begin_leaves_the_old_one() -> None:
-    """The old one is started again where it was."""
-    story = _after(_settings("bad"))
+@pytest.mark.parametrize("name", ["bad", "broken"])
+def test_daemon_that_cannot_begin_leaves_the_old_one(name: str) -> None:
+    """The old one is started again where it was, whatever a plugin raised."""
+    story = _after(_settings(name))
 
-    assert ["make bad after a", "stop a", "start bad at a", "make a after a", "start a at a"] == story[:5]
+    assert [f"make {name} after a", "stop a", f"start {name} at a", "make a after a", "start a at a"] == story[:5]
     assert ["tick a", "a reloaded False", "tick a", "stop a"] == story[5:]
 
 
