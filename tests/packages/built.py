@@ -24,7 +24,7 @@ def built(kind: str, version: str, tools: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        place = folder / _digest()
+        place = folder / digest()
         if not (place / "done").exists():
             for stale in folder.glob("*/"):
                 shutil.rmtree(stale)
@@ -82,11 +82,11 @@ def shims(folder: Path, programs: Iterable[str]) -> Path:
     return folder
 
 
-def _digest() -> str:
-    """Of all that goes into a package."""
-    digest = hashlib.sha256(sys.executable.encode())
+def digest() -> str:
+    """Of all that goes into a package: the name of the folder that `built` keeps it in."""
+    found = hashlib.sha256(sys.executable.encode())
     for path in sources():
         if not path.is_relative_to(REPOSITORY / "tests"):
-            digest.update(str(path).encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+            found.update(str(path).encode())
+            found.update(path.read_bytes())
+    return found.hexdigest()[:16]
