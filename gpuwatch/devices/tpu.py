@@ -86,8 +86,9 @@ class TpuDevices:
         ports: tuple[PortNumber, ...] = Field(
             default=(),
             max_length=_MOST_PORTS,
-            description="ports of the runtimes' metric services on the loopback, in the order of the chips; empty: "
-            "those of TPU_RUNTIME_METRICS_PORTS of the agent, else of the processes that hold chips, else 8431",
+            description="ports of the runtimes' metric services on the loopback, in the order of the chips; "
+            "empty: those of TPU_RUNTIME_METRICS_PORTS of the agent, else of the processes that hold chips, else "
+            "8431",
         )
         device_plugin_url: PageUrl | None = Field(
             default=None,

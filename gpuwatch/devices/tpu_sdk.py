@@ -30,9 +30,9 @@ _SCORE = re.compile(r"(\d{1,4})-(\d{1,3})", re.ASCII)
 def answer_of(line: bytes) -> Answer:
     """What a line of the process says, as a runtime would."""
     try:
-        document = json.loads(line)
+        document = dict(json.loads(line).items())
         told = {name: [str(each) for each in document[name]] for name in ASKED if name in document}
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return Answer("silent", "what the library's process said is not JSON", rejected={"malformed": 1})
     if "error" in document:
         return Answer("silent", str(document["error"])[:300])

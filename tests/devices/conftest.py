@@ -10,8 +10,11 @@ import pytest
 from gpuwatch.devices.nvidia import NvidiaDevices
 from gpuwatch.model import Site
 from tests.devices.nvidia_readings import SEVEN
+from tests.devices.tpus import tpu_host, tpu_runtime, tpu_source, tpu_ticks
 from tests.fake_nvml import FakeNvml, compiler, load
 from tests.fake_nvml.mig import FakeSlice
+
+__all__ = ["tpu_host", "tpu_runtime", "tpu_source", "tpu_ticks"]
 
 Connect = Callable[[], NvidiaDevices]
 

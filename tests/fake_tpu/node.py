@@ -14,7 +14,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Generation:
-    """How a generation shows itself: PCI ids, devices of a chip for its runtime, memory of one of them, its node."""
+    """How a generation shows itself: PCI ids, devices of a chip for its runtime and their memory, its node."""
 
     model: str
     device: int

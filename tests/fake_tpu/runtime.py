@@ -106,8 +106,8 @@ def listing(names: Iterable[str]) -> bytes:
 class FakeRuntime:
     """A runtime with devices of its numbers; what it says can be changed at any time.
 
-    `faults` has functions by metric (or `list`) that answer instead. `ordinals` is how it numbers devices in what is
-    said of programs: as numbers (older) or as text.
+    `faults` has functions by metric (or `list`) that answer instead. `ordinals` is how it numbers devices in what
+    is said of programs: as numbers (older) or as text.
     """
 
     def __init__(
@@ -153,7 +153,11 @@ class FakeRuntime:
 
     def hang(self, name: str) -> None:
         """Keep who asks for a metric waiting, until the server ends."""
-        self.faults[name] = lambda _: b"" if self.released.wait(30) else b""
+        self.faults[name] = self._wait
+
+    def _wait(self, _: str) -> bytes:
+        self.released.wait(30)
+        return b""
 
     def _list(self, request: bytes, context: Any) -> bytes:
         self.asked.append("list")
