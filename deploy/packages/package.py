@@ -32,8 +32,10 @@ class Package:
     fast: bool
 
     def system_version(self) -> str:
-        """The version so that pre-releases sort before their release, as both systems read a tilde."""
-        return re.sub(r"\.?(dev|a|b|rc)(?=\d)", r"~\1", self.version, count=1)
+        """The version so that both systems sort as Python does: what follows a tilde comes before nothing."""
+        public, plus, local = self.version.partition("+")
+        public = re.sub(r"\.dev(?=\d)", "~~dev", public)
+        return re.sub(r"(?<=\d)(a|b|rc)(?=\d)", r"~\1", public) + plus + local
 
     def glibc(self) -> str:
         """The oldest C library that will do."""
