@@ -1,4 +1,4 @@
-"""GKE's device plugin: its page is read for TPUs, first of all sources, and whatever else is on it is left alone."""
+"""GKE's device plugin: its page is read for TPUs, first of all, and whatever else is on it is left alone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from gpuwatch.devices.tpu_plugin import parsed
 from gpuwatch.devices.tpu_wire import Sample
 from tests.devices.tpus import Connect, Host, Serve, read, runtime_of
 
-LABELS = (
-    'container="worker",make="cloud-tpu",model="tpu-v6e-slice",namespace="default",pod="p-1",tpu_topology="2x4"'
-)
+LABELS = 'container="w",make="cloud-tpu",model="tpu-v6e-slice",namespace="default",pod="p-1",tpu_topology="2x4"'
 
 
 def line(name: str, index: object, value: object) -> str:

@@ -16,8 +16,8 @@ from gpuwatch.devices.tpu_wire import Sample
 from tests.devices.tpus import Host, Ticks
 
 SAID = (
-    b'{"tensorcore_util": ["12.5", "50.0"], "ici_link_health": ["tray1.chip0.ici0.int: 0", "tray1.chip1.ici0.int: 7",'
-    b' "tray1.chip1.ici1.int: 1"], "tpu_throttle_score": ["0-0", "1-3"]}'
+    b'{"tensorcore_util": ["12.5", "50.0"], "tpu_throttle_score": ["0-0", "1-3"], '
+    b'"ici_link_health": ["tray1.chip0.ici0.int: 0", "tray1.chip1.ici0.int: 7", "tray1.chip1.ici1.int: 1"]}'
 )
 
 

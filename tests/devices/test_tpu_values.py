@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuwatch.devices import tpu_runtime as runtime
@@ -85,6 +85,7 @@ def test_no_two_devices_have_one_place(numbers, total: int, held) -> None:
     assert all(set(port) <= own for port, own in zip(found, numbers, strict=True))
 
 
+@settings(max_examples=50)
 @given(st.lists(ANSWERS, max_size=4), st.integers(1, 8), st.sampled_from([1, 2]), st.booleans())
 def test_whatever_is_answered_values_are_believable(answers, chips: int, devices: int, by_chip: bool) -> None:
     """Ratios from 0 to 1, numbers that are finite and not below 0, and every sample used or counted."""
