@@ -277,12 +277,18 @@ def _contradictions(settings: Settings) -> Iterator[str]:
 
 def secret_files(values: Mapping[str, Any], rooms: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Path]]:
     """The files with secrets that the daemon which uses these rooms would read, by key."""
+    for key, table in _read_by(values, rooms):
+        yield from config_secrets.named_in(table, key)
+
+
+def _read_by(values: Mapping[str, Any], rooms: Sequence[str]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The tables that are read by the daemon which uses these rooms."""
     for table, own_room in (("agent", "devices"), ("accounting", "usage")):
         if own_room in rooms:
-            yield from config_secrets.named_in(_table(values, table), (table,))
+            yield (table,), _table(values, table)
     for room in rooms:
         for name in dict.fromkeys(path[-1] for path in _chosen(values, room)):
-            yield from config_secrets.named_in(_table(_table(values, room), name), (room, name))
+            yield (room, name), _table(_table(values, room), name)
 
 
 def _table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -295,6 +301,11 @@ def _exposed(values: Mapping[str, Any], origins: Origins, rooms: Sequence[str]) 
         told = config_secrets.exposure(path)
         if told:
             yield f"{_origin(key, origins)}: {_dotted(key)}: {path} {told}"
+    for key, table in _read_by(values, rooms):
+        for where in config_secrets.passwords_in(table, key):
+            told = config_secrets.exposure(Path(_origin(where, origins)))
+            if told:
+                yield f"{_origin(where, origins)}: {_dotted(where)}: has a password in it; the file {told}"
 
 
 def _plugin_mistakes(values: Mapping[str, Any], origins: Origins, rooms: Sequence[str]) -> Iterator[str]:

@@ -13,6 +13,8 @@ from gpuwatch.errors import ConfigurationError
 
 _HOLDS_A_SECRET = re.compile(r"(.*_)?(token|password|secret|key)_file|kubeconfig")
 
+_HAS_A_PASSWORD = re.compile(r"://[^/@\s?:]*:[^/@\s?]+@")
+
 Key = tuple[str, ...]
 
 
@@ -23,6 +25,18 @@ def named_in(table: Mapping[str, Any], key: Key = ()) -> Iterator[tuple[Key, Pat
             yield from named_in(value, (*key, name))
         elif isinstance(value, str | Path) and str(value) and _HOLDS_A_SECRET.fullmatch(name):
             yield (*key, name), Path(value)
+
+
+def passwords_in(value: Any, key: Key = ()) -> Iterator[Key]:
+    """The keys below which there is an address with a password in it."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from passwords_in(each, (*key, name))
+    elif isinstance(value, list | tuple):
+        if any(True for each in value for _ in passwords_in(each)):
+            yield key
+    elif isinstance(value, str) and _HAS_A_PASSWORD.search(value):
+        yield key
 
 
 def exposure(path: Path) -> str:

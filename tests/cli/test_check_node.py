@@ -229,6 +229,38 @@ def test_secrets_are_those_that_the_daemon_would_read(
     assert ([f"{path}: {refused}: {token} "] if refused else []) == [each.partition("holds")[0] for each in told]
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[accounting]\nledger = "postgresql://ada:s3cret@h/db"', "accounting.ledger"),
+        ('[accounting]\nledger = "postgresql://ada@h/db"', ""),
+        (
+            '[accounting]\nnotifiers = ["apprise"]\n[notifiers.apprise]\nowner = "mailtos://ada:s3cret@h?to={user}"',
+            "notifiers.apprise.owner",
+        ),
+        (
+            '[accounting]\nnotifiers = ["apprise"]\n[notifiers.apprise]\nowner = "mailto://h:25?from=a@b&to={user}@c"',
+            "",
+        ),
+    ],
+)
+def test_configuration_with_a_password_in_it_is_a_secret_itself(tmp_path: Path, text: str, key: str) -> None:
+    """Where everybody may read it; closed, it is taken. The password is not told."""
+    path = exposed(tmp_path, 0o644)
+    path.write_text(text)
+
+    try:
+        config.load(path, rooms=("usage", "notifiers"))
+        told: tuple[str, ...] = ()
+    except config.ConfigurationError as exc:
+        told = exc.mistakes
+    path.chmod(0o640)
+    config.load(path, rooms=("usage", "notifiers"))
+
+    assert ([f"{path}: {key}: has a password in it"] if key else []) == [each.partition(";")[0] for each in told]
+    assert "s3cret" not in str(told)
+
+
 def test_web_configuration_with_users_that_everybody_reads_is_refused(tmp_path: Path) -> None:
     """Hashes of passwords are for the daemon alone; without users there is nothing to hide."""
     from gpuwatch.web import security
