@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -19,6 +20,9 @@ import pytest
 from tests.integration.debian import REPOSITORY, run, stop, wait_until
 
 UNITS = sorted((REPOSITORY / "systemd").glob("*.service"))
+SLICE = REPOSITORY / "systemd" / "gpuwatch.slice"
+DROP_INS = sorted((REPOSITORY / "systemd" / "drop-ins").glob("*/*.conf"))
+PAGE = REPOSITORY / "docs" / "systemd.md"
 WORST_EXPOSURE = 20
 """What `systemd-analyze security` may at most say, times ten; Debian's node exporter has 92."""
 
@@ -31,7 +35,28 @@ def _copy(unit: Path, folder: Path) -> Path:
     assert 1 == replaced
     copy = folder / unit.name
     copy.write_text(text)
+    shutil.copy(SLICE, folder)
     return copy
+
+
+def _with(drop_in: Path, folder: Path) -> Path:
+    """A copy of the unit that a drop-in is for, with it."""
+    name = drop_in.parent.name.removesuffix(".d")
+    (folder / drop_in.parent.name).mkdir()
+    shutil.copy(drop_in, folder / drop_in.parent.name)
+    return _copy(REPOSITORY / "systemd" / name, folder)
+
+
+def _exposure(systemd_analyze: Path, unit: Path) -> str:
+    """The score that systemd gives a unit, as in 1.7."""
+    scored = run(systemd_analyze, "security", "--offline=true", "--no-pager", unit)
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", scored.stdout)
+    assert found, scored.stdout + scored.stderr
+    return found[1]
+
+
+def _version(systemd_analyze: Path) -> str:
+    return run(systemd_analyze, "--version").stdout.split()[1]
 
 
 def _said(stderr: str) -> list[str]:
@@ -66,6 +91,44 @@ def test_unit_is_hardened(unit: Path, systemd_analyze: Path, tmp_path: Path) -> 
     assert 0 == scored.returncode, scored.stdout.splitlines()[-1:]
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("drop_in", DROP_INS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_systemd_has_nothing_to_say_of_a_unit_with_a_drop_in(
+    drop_in: Path, systemd_analyze: Path, tmp_path: Path
+) -> None:
+    """Each of those that are shipped can be taken as it is."""
+    verified = run(systemd_analyze, "verify", _with(drop_in, tmp_path))
+
+    assert (0, []) == (verified.returncode, _said(verified.stderr))
+
+
+@pytest.mark.integration
+def test_the_page_gives_the_exposure_that_systemd_gives(systemd_analyze: Path, tmp_path: Path) -> None:
+    """Its table has both units and every drop-in, with the score of the systemd that it names."""
+    if _version(systemd_analyze) != "252":
+        pytest.skip(f"the page has the scores of systemd 252, this is {_version(systemd_analyze)}")
+    known = {unit.name: _exposure(systemd_analyze, _copy(unit, tmp_path)) for unit in UNITS}
+    for number, drop_in in enumerate(DROP_INS):
+        (folder := tmp_path / str(number)).mkdir()
+        known[f"{drop_in.parent.name}/{drop_in.name}"] = _exposure(systemd_analyze, _with(drop_in, folder))
+
+    told = dict(re.findall(r"^\| `(gpuwatch-\S+)` \|.*\| ([0-9.]+) \|$", PAGE.read_text(), flags=re.M))
+    assert known == told
+
+
+def test_every_drop_in_is_of_a_unit() -> None:
+    """The folder has the name that it has below /etc/systemd/system."""
+    assert {drop_in.parent.name.removesuffix(".d") for drop_in in DROP_INS} == {unit.name for unit in UNITS}
+
+
+def test_the_agent_is_enabled_where_it_is_installed_and_accounting_is_not() -> None:
+    """By the presets, which a site may overrule."""
+    preset = REPOSITORY / "systemd" / "system-preset" / "90-gpuwatch.preset"
+    lines = [line for line in preset.read_text().splitlines() if not line.startswith("#")]
+
+    assert ["enable gpuwatch-agent.service", "disable gpuwatch-accounting.service"] == lines
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 @pytest.mark.parametrize(
     ("key", "value"),
@@ -80,6 +143,8 @@ def test_unit_is_hardened(unit: Path, systemd_analyze: Path, tmp_path: Path) -> 
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("CapabilityBoundingSet", ""),
         ("UMask", "0077"),
+        ("Slice", "gpuwatch.slice"),
+        ("TasksMax", "256"),
     ],
 )
 def test_unit_behaves_as_a_service_should(unit: Path, key: str, value: str) -> None:
@@ -93,10 +158,9 @@ def test_jobs_reach_the_socket_and_the_agent_its_devices() -> None:
 
     settings = {key: _setting(agent, "Service", key) for key in ("RuntimeDirectory", "RuntimeDirectoryMode")}
     assert {"RuntimeDirectory": "gpuwatch", "RuntimeDirectoryMode": "0755"} == settings
-    assert ("closed", "char-nvidia* rw") == (
-        _setting(agent, "Service", "DevicePolicy"),
-        _setting(agent, "Service", "DeviceAllow"),
-    )
+    allowed = re.findall(r"^DeviceAllow=(.*)$", agent.read_text(), flags=re.M)
+    assert "closed" == _setting(agent, "Service", "DevicePolicy")
+    assert ["char-nvidia* rw", "char-195 rw", "char-accel r", "char-vfio r"] == allowed
     assert _setting(agent, "Service", "PrivateDevices") is None
 
 
@@ -117,14 +181,14 @@ def test_each_unit_has_a_user_of_its_own(systemd_sysusers: Path, tmp_path: Path)
 @pytest.mark.integration
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders that belong to root")
 def test_folders_of_the_configuration_are_made(systemd_tmpfiles: Path, tmp_path: Path) -> None:
-    """systemd-tmpfiles makes /etc/gpuwatch and conf.d, which everybody may read and root may write."""
+    """systemd-tmpfiles makes /etc/gpuwatch and conf.d, which everybody may read, and the place of secrets."""
     made = run(
         systemd_tmpfiles, f"--root={tmp_path}", "--create", REPOSITORY / "systemd" / "tmpfiles.d" / "gpuwatch.conf"
     )
 
     assert 0 == made.returncode, made.stderr
-    folders = ["etc/gpuwatch", "etc/gpuwatch/conf.d"]
-    assert [0o755, 0o755] == [stat.S_IMODE((tmp_path / folder).stat().st_mode) for folder in folders]
+    folders = ["etc/gpuwatch", "etc/gpuwatch/conf.d", "etc/credstore"]
+    assert [0o755, 0o755, 0o700] == [stat.S_IMODE((tmp_path / folder).stat().st_mode) for folder in folders]
 
 
 class Manager:
