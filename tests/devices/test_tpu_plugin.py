@@ -18,7 +18,7 @@ from gpuwatch.devices.tpu_plugin import parsed
 from gpuwatch.devices.tpu_wire import Sample
 from tests.devices.tpus import Connect, Host, Serve, read, runtime_of
 
-LABELS = 'container="w",make="cloud-tpu",model="tpu-v6e-slice",namespace="default",pod="p-1",tpu_topology="2x4"'
+LABELS = 'container="w",make="cloud-tpu",model="tpu-v6e-slice",namespace="n",pod="p-1",tpu_topology="2x4"'
 
 
 def line(name: str, index: object, value: object) -> str:
@@ -27,7 +27,7 @@ def line(name: str, index: object, value: object) -> str:
 
 PAGE = "".join(
     [
-        "# HELP duty_cycle Percent of time when the accelerator was actively processing\n# TYPE duty_cycle gauge\n",
+        "# HELP duty_cycle Percent of time in which it was active\n# TYPE duty_cycle gauge\n",
         *(line("duty_cycle", chip, 10 * (chip + 1)) for chip in range(2)),
         *(line("tensorcore_utilization", chip, 30.5) for chip in range(2)),
         *(line("memory_bandwidth_utilization", chip, 20) for chip in range(2)),
