@@ -14,7 +14,7 @@ Names and units as in the driver's own documentation (`amdgpu_pm.c`, Documentati
 | throttle time | each read | gpu_metrics 1.6 to 1.8: counts | of 1.3: what holds at each read |
 | bytes over XGMI | each read | gpu_metrics 1.4 to 1.8, KB | |
 | memory errors | 10 s | ras/umc_err_count | |
-| processes | each read | class/kfd/kfd/proc, see `amd_processes` | unknown |
+| processes | when used memory changed, 5 s | class/kfd/kfd/proc, see `amd_processes` | unknown |
 
 Nothing that blocks is read: `pcie_bw` counts for a second. A card that its driver has put to sleep is left asleep.
 Of a module of two dies (MI250) one gives the module's power and energy, and the other none or 0, which is no
@@ -116,7 +116,8 @@ class AmdDevices:
         values = reader.read()
         if not values:
             raise Unavailable(f"amd: {device.uid}: nothing can be read below {reader.card.path}")
-        return Reading(device=device.uid, time=now, processes=self._processes.of(device.uid, now), **values)
+        processes = self._processes.of(device.uid, now, values.get("memory_used_bytes"))
+        return Reading(device=device.uid, time=now, processes=processes, **values)
 
     def report(self) -> Sequence[Told]:
         """What of each card can be read, and what cannot and why, after it was read."""

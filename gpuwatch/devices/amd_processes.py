@@ -23,6 +23,8 @@ from gpuwatch.model import Process
 RUNTIME_BYTES = 16 * 2**20
 """What the runtime is assumed to take on a card at most that the process does not use."""
 MOST_PROCESSES = 4096
+LIST_SECONDS = 5.0
+"""A list stands for so long at most."""
 
 _LOCATION = re.compile(r"(?P<domain>[0-9a-f]+):(?P<bus>[0-9a-f]{2}):(?P<slot>[0-9a-f]{2})\.(?P<function>[0-7])")
 _FUNCTION_BITS = 7
@@ -32,17 +34,22 @@ Holders = Mapping[int, tuple[Process, ...]]
 
 
 class ComputeProcesses:
-    """The processes of all cards; a list is read once a tick, whichever card's thread asks first."""
+    """The processes of all cards; one list serves them all, whichever card's thread asks first.
+
+    A process can hardly come or go without memory of a card: while that is as it was, the list of before stands.
+    """
 
     def __init__(self, sysfs: str) -> None:
         self._root = f"{sysfs}/class/kfd/kfd"
         self._lock = Lock()
         self._listed: tuple[float, Holders | None] = (float("-inf"), None)
+        self._used: dict[str, float | None] = {}
         self._gpu_ids: Mapping[str, frozenset[int]] = {}
 
     def scan(self, cards: Iterable[Card]) -> None:
         """Look up which gpu_ids each card has."""
         self._gpu_ids = _gpu_ids(_nodes(f"{self._root}/topology/nodes"), list(cards))
+        self._used = {}
 
     def report(self, uid: str) -> Told:
         """Whether the holders of a card can be told."""
@@ -55,13 +62,16 @@ class ComputeProcesses:
             return Told("processes", False, f"unknown: {self._root}/proc cannot be listed")
         return Told("processes", True, f"as {self._root}/proc lists them")
 
-    def of(self, uid: str, now: float) -> tuple[Process, ...] | None:
-        """Who holds a card; None where nobody can say."""
+    def of(self, uid: str, now: float, used_bytes: float | None) -> tuple[Process, ...] | None:
+        """Who holds a card, of whose memory so much is used; None where nobody can say."""
         gpu_ids = self._gpu_ids.get(uid)
         if not gpu_ids:
             return None
         with self._lock:
-            if self._listed[0] != now:
+            changed = used_bytes is None or self._used.get(uid) != used_bytes
+            self._used[uid] = used_bytes
+            age = now - self._listed[0]
+            if (changed and age) or not 0 <= age < LIST_SECONDS:
                 known: frozenset[int] = frozenset().union(*self._gpu_ids.values())
                 self._listed = (now, _holders(f"{self._root}/proc", known))
             holders = self._listed[1]

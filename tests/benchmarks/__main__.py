@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.benchmarks import (
     alerting,
+    amd,
     attack,
     backtest,
     batch,
@@ -55,7 +56,7 @@ def main() -> None:
         figures |= {**forecasts.measure(), **backtest.measure(), **alerting.measure(), **watching.measure()}
         figures |= {**report.measure(), **ui.measure()}
         figures |= {**influx_lines.measure(), **influx_replay.measure(), **spool.measure()}
-        figures |= {**pushing.measure(arguments.duration), **top.measure()}
+        figures |= {**pushing.measure(arguments.duration), **top.measure(), **amd.measure(arguments.duration)}
     if arguments.soak:
         figures |= soak.measure(arguments.soak)
     print(json.dumps(figures))

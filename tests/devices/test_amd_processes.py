@@ -108,16 +108,23 @@ def test_what_is_no_process_is_passed_over(tmp_path: Path, compute: amd.FakeComp
     assert [(), ()] == holders(tmp_path)
 
 
-def test_list_is_read_once_a_tick(tmp_path: Path, compute: amd.FakeCompute) -> None:
-    """All cards of a tick see the same; the next tick sees what is then."""
-    processes = ComputeProcesses(str(tmp_path))
+def test_list_is_read_when_memory_changed_and_every_five_seconds(tmp_path: Path, compute: amd.FakeCompute) -> None:
+    """Once for all cards of a tick; a process that changes no card's memory is seen within five seconds."""
     source = AmdDevices(AmdDevices.Settings(), Site(sysfs=str(tmp_path)))
     devices = source.scan(0.0)
-    before = source.read(devices[0], 1.0).processes
+    before = [source.read(device, 1.0).processes for device in devices]
     compute.process(100, {ONE: GIB, TWO: GIB})
-    same_tick = source.read(devices[1], 1.0).processes
-    next_tick = [source.read(device, 2.0).processes for device in devices]
+    unnoticed = [source.read(devices[0], now).processes for now in (2.0, 5.9)]
+    in_time = source.read(devices[0], 6.0).processes
+    compute.process(200, {ONE: GIB, TWO: 0})
+    (tmp_path / "class" / "drm" / "card2" / "device" / "mem_info_vram_used").write_text("123\n")
+    noticed = [source.read(device, 7.0).processes for device in reversed(devices)]
 
-    assert (before, same_tick) == ((), ())
-    assert next_tick == [(Process(100, GIB),)] * 2
-    assert processes.of(devices[0].uid, 1.0) is None  # it has not looked which cards there are
+    assert (before, unnoticed) == ([(), ()], [(), ()])
+    assert in_time == (Process(100, GIB),)
+    assert noticed == [(Process(100, GIB),), (Process(100, GIB), Process(200, GIB))]
+
+
+def test_card_that_was_not_looked_for_has_unknown_holders(tmp_path: Path, compute: amd.FakeCompute) -> None:
+    """Which cards there are is told to it by a scan."""
+    assert ComputeProcesses(str(tmp_path)).of("amd:00000000000000a1", 1.0, None) is None

@@ -160,7 +160,7 @@ def test_jobs_reach_the_socket_and_the_agent_its_devices() -> None:
     assert {"RuntimeDirectory": "gpuwatch", "RuntimeDirectoryMode": "0755"} == settings
     allowed = re.findall(r"^DeviceAllow=(.*)$", agent.read_text(), flags=re.M)
     assert "closed" == _setting(agent, "Service", "DevicePolicy")
-    assert ["char-nvidia* rw", "char-195 rw", "char-accel r", "char-vfio r"] == allowed
+    assert ["char-nvidia* rw", "char-195 rw", "char-accel r", "char-vfio r", "char-226 rw"] == allowed
     assert _setting(agent, "Service", "PrivateDevices") is None
 
 
