@@ -34,11 +34,12 @@ def main() -> None:
     version = options.version or project_version()
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or commit_time())
     options.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="gpuwatch-package-", dir=_beside(options.tree)) as work:
+    # To the end: a file's times change when another build makes or removes a link to it, and tar refuses that.
+    lock = _locked(_beside(options.tree) / "lock")
+    with lock, tempfile.TemporaryDirectory(prefix="gpuwatch-package-", dir=options.tree) as work:
         source = tree.interpreter(options.python)
         root = Path(work) / "root"
-        with _locked(options.tree / "lock"):
-            _copy_tree(_tree(source, options.tree.resolve(), options.glibc), root)
+        _copy_tree(_tree(source, options.tree.resolve(), options.glibc), root)
         content.fill(root, root / f"opt/gpuwatch/lib/python{source.version}", version, epoch)
         package = Package(root, version, platform.machine(), epoch, options.fast)
         for name in options.format or FORMATS:
