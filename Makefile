@@ -16,7 +16,7 @@ help:
 	@echo "make lint      ruff format and check, mypy --strict"
 	@echo "make bench     what agent and accounting cost: 8 fake GPUs, an attack, 20,000 jobs; one JSON object (DURATION=seconds; SOAK=1800 for half an hour of soak)"
 	@echo "make generate  dashboards and the pages of metrics and commands from their sources"
-	@echo "make charts    the Helm chart: lint, render, and keep what was rendered (builds Helm with Go)"
+	@echo "make charts    the Helm chart: lint, render, and keep what was rendered; compose.yaml parsed (builds both tools with Go)"
 	@echo "make image     the build stage of the container image, run without an engine, and what it makes (a minute)"
 	@echo "make schema    are the dashboards some to Grafana's own types? (npm)"
 	@echo "make pictures  the pictures of the documentation (npm, Chromium; ten minutes; PICTURES=statement for some)"
@@ -69,10 +69,13 @@ $(HELM):
 	@command -v go >/dev/null || { echo "no go: Helm cannot be built; put helm into the path and run python -m tests.deploy.chart"; exit 1; }
 	@GOBIN=$(CURDIR)/.cache/helm GOFLAGS=-trimpath go install -ldflags "-s -w" helm.sh/helm/v3/cmd/helm@v3.18.4
 
-charts: $(VENV)/dev $(HELM)
+.cache/compose/cmd:
+	@GOBIN=$(CURDIR)/.cache/compose GOFLAGS=-trimpath go install github.com/compose-spec/compose-go/v2/cmd@v2.16.2
+
+charts: $(VENV)/dev $(HELM) .cache/compose/cmd
 	$(BIN)/python deploy/helm/generate.py
 	$(BIN)/python -m tests.deploy.chart
-	$(BIN)/python -m pytest tests/deploy -k "chart or helm" -n 0
+	$(BIN)/python -m pytest tests/deploy -k "chart or helm or compose" -n 0
 
 image: $(VENV)/dev
 	GPUWATCH_IMAGE=1 $(BIN)/python -m pytest tests/deploy/test_container.py -n 0
