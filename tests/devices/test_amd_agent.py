@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from gpuwatch import cli
 from gpuwatch.agent.agent import Agent
 from gpuwatch.agent.sampler import Sampler
 from gpuwatch.agent.state import StateDirectory
@@ -136,6 +139,22 @@ def test_card_that_is_lost_leaves_the_other_alone(node: Node, tmp_path: Path) ->
     assert lost == {SECOND}
     assert {FIRST, SECOND} == back.readings.keys()
     assert node.sampler.health["amd"].up
+
+
+def test_check_shows_the_cards_and_what_of_them_can_be_read(tmp_path: Path) -> None:
+    """And what cannot, why, and what to do about it."""
+    amd.mi210(tmp_path / "sys", 1, "0000:03:00.0", FIRST.removeprefix("amd:"))
+    amd.rx580(tmp_path / "sys", 2)
+    configuration = tmp_path / "gpuwatch.toml"
+    configuration.write_text(CONFIGURATION.format(sysfs=tmp_path / "sys", directory=tmp_path))
+    arguments = ["check", "--config", str(configuration), "--probe", "--json"]
+    result = CliRunner().invoke(cli.application(["check", "jobs"]), arguments)
+
+    told = {each["what"]: each for each in json.loads(result.stdout)["findings"]}
+    assert told["devices.amd"]["detail"].startswith("1 × AMD Instinct MI210 (driver linux")
+    assert told[f"devices.amd: {FIRST} power"]["detail"] == "average"
+    assert "there is no gpu_metrics" in told["devices.amd: amd:0000:0a:00.0 energy counter"]["detail"]
+    assert "char-226" in told[f"devices.amd: {FIRST} processes"]["todo"]
 
 
 def test_eight_cards_cost_half_a_percent_of_a_core_at_most(tmp_path: Path) -> None:
