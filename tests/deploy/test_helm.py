@@ -173,3 +173,14 @@ def test_the_notes_say_what_is_missing(helm: Path, tmp_path: Path) -> None:
     assert "release=NAME" not in told(monitors, "podMonitor.additionalLabels.release=monitoring")
     assert "agent.hostAccess is off" in told("agent.hostAccess.enabled=false")
     assert "The ledger is gone with the pod" in told("accounting.persistence.enabled=false")
+
+
+def test_schemas_are_pinned_and_name_no_registry() -> None:
+    """Versions are exact, and the lock says what the bytes are but not from where they come."""
+    wanted = json.loads((MODELS / "package.json").read_text())["dependencies"]
+    locked = (MODELS / "package-lock.json").read_text()
+    packages = json.loads(locked)["packages"]
+
+    assert "://" not in locked
+    assert wanted == {name: packages[f"node_modules/{name}"]["version"] for name in wanted}
+    assert all("integrity" in each for name, each in packages.items() if name)
