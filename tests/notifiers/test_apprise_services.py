@@ -123,5 +123,5 @@ def test_without_the_library_it_is_said_how_to_install_it(monkeypatch: pytest.Mo
     """It is an extra."""
     monkeypatch.setitem(sys.modules, "apprise", None)
 
-    with pytest.raises(ConfigurationError, match=r"needs the extra notify: pip install 'gpuwatch\[notify\]'"):
+    with pytest.raises(ConfigurationError, match=r"needs the extra notify: pip install '\.\[notify\]'"):
         Services(3.0)
