@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,9 @@ import pytest
 
 from tests.integration.alertmanager import Alertmanager, Hook, at_home, hook
 from tests.integration.debian import Prometheus, binary
-from tests.integration.guest import DEMO, Debs, Guest, Guests, Image, NoGuest, deb, in_chroot, requirements, rootfs
+from tests.integration.guest import Debs, Guest, Guests, Image, NoGuest, image_of, requirements, rootfs
 from tests.integration.time_series import InfluxDB, VictoriaMetrics
+from tests.packages.built import built
 
 
 def _required(name: str) -> Path:
@@ -129,8 +128,13 @@ def guests(bare_root: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     started: list[Guest] = []
     folder = tmp_path_factory.mktemp("guests")
 
-    def start(lower: Path = root, name: str = "node", private_network: bool = True) -> Guest:
-        started.append(Guest(nspawn, lower, folder, name, private_network))
+    def start(
+        lower: Path = root,
+        name: str = "node",
+        private_network: bool = True,
+        files: Mapping[str, str] | None = None,
+    ) -> Guest:
+        started.append(Guest(nspawn, lower, folder, name, private_network, files))
         return started[-1]
 
     try:
@@ -143,20 +147,12 @@ def guests(bare_root: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def debs(tmp_path_factory: pytest.TempPathFactory) -> Debs:
+def debs() -> Debs:
     """The package of this checkout, and the same as a later version."""
-    folder = tmp_path_factory.mktemp("debs")
-    return Debs(deb("1.0.0", folder), deb("1.1.0", folder))
+    return Debs(built("deb", "1.0.0"), built("deb", "1.1.0"))
 
 
 @pytest.fixture(scope="session")
-def image(bare_root: tuple[Path, Path], debs: Debs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """A root in which the package was installed while no systemd ran there."""
-    root = tmp_path_factory.mktemp("image") / "root"
-    subprocess.run(["cp", "-a", str(bare_root[1]), str(root)], check=True, timeout=120)
-    shutil.copy(debs.first, root / "root" / "gpuwatch.deb")
-    installed = in_chroot(root, "dpkg", "--install", "/root/gpuwatch.deb")
-    (root / "root" / "gpuwatch.deb").unlink()
-    (root / "etc/gpuwatch/conf.d/demo.toml").write_text(DEMO)
-    yield Image(root, installed)
-    shutil.rmtree(root)
+def image(bare_root: tuple[Path, Path], debs: Debs) -> Image:
+    """A root in which the package was installed while no systemd ran there; its devices are simulated."""
+    return image_of(bare_root[1], debs.first)

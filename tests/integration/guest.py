@@ -10,13 +10,13 @@ import ctypes
 import fcntl
 import hashlib
 import http.client
+import json
 import os
 import secrets
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,7 +34,6 @@ PACKAGES = ("apt", "dbus", "iproute2", "procps", "systemd", "systemd-sysv")
 BOOT_SECONDS = 30.0
 STOP_SECONDS = 15.0
 ROOTFS_SECONDS = 240.0
-DEB_SECONDS = 300.0
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _CLONE_NEWNET = 0x40000000
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -49,13 +48,18 @@ mount -t tmpfs tmpfs /run/systemd/nspawn
 mount -t tmpfs -o size=1g tmpfs "$WORK"
 mkdir "$WORK/upper" "$WORK/work" "$WORK/root"
 mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$WORK/upper,workdir=$WORK/work" "$WORK/root"
-for group in $GROUPS_OF_GUEST; do
-    mkdir -p "$group"
-    echo $$ >"$group/cgroup.procs"
-done
 echo "$NAME" >"$WORK/root/etc/hostname"
 : >"$WORK/root/etc/machine-id"
-exec "$@" -D "$WORK/root" --machine="$NAME" --hostname="$NAME"
+boot() (
+    for group in $GROUPS_OF_GUEST; do
+        mkdir -p "$group"
+        sh -c 'echo $PPID' >"$group/cgroup.procs"
+    done
+    exec setpriv --pdeathsig TERM "$@" -D "$WORK/root" --machine="$NAME" --hostname="$NAME"
+)
+# 133: the guest asks to be started anew.
+while result=0; boot "$@" || result=$?; [ "$result" = 133 ]; do :; done
+exit "$result"
 """
 # Without the capabilities and the call, DeviceAllow= and IPAddressDeny= are accepted and not enforced.
 _NSPAWN = (
@@ -86,10 +90,11 @@ class Debs:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A root with the package installed, and what dpkg said of it."""
+    """A root in which the package was installed while no systemd ran there, and what dpkg said."""
 
     root: Path
-    installed: subprocess.CompletedProcess[str]
+    returncode: int
+    stderr: str
 
 
 class NoGuest(Exception):
@@ -103,16 +108,27 @@ def _groups(name: str) -> list[Path]:
 
 
 class Guest:
-    """A running machine; `lower` is the root it begins with, and is not changed."""
+    """A running machine; `lower` is the root it begins with, and is not changed.
 
-    def __init__(self, nspawn: Path, lower: Path, folder: Path, name: str, private_network: bool = True) -> None:
+    `files` are there before it boots; without a network of its own it is in that of this machine.
+    """
+
+    def __init__(
+        self,
+        nspawn: Path,
+        lower: Path,
+        folder: Path,
+        name: str,
+        private_network: bool = True,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = f"{name}-{secrets.token_hex(3)}"
         self.log = folder / f"{self.name}.log"
         self._groups = _groups(self.name)
         work = folder / self.name
         work.mkdir(parents=True)
         variables = {
-            "WORK": str(work), "LOWER": str(lower), "NAME": self.name,
+            "WORK": str(work), "LOWER": f"{self._own(folder, files or {})}:{lower}", "NAME": self.name,
             "GROUPS_OF_GUEST": " ".join(str(group) for group in self._groups),
             "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
         }  # fmt: skip
@@ -135,6 +151,27 @@ class Guest:
             self.stop()
             raise NoGuest(f"{exc}: {self._last_words()}") from exc
 
+    def _own(self, folder: Path, files: Mapping[str, str]) -> Path:
+        layer = folder / f"{self.name}.files"
+        layer.mkdir()
+        for path, text in files.items():
+            file = layer / path.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return layer
+
+    def reboot(self) -> None:
+        """Shut it down in order and start it again, with the same disk."""
+        before = self.leader
+        self.run("systemctl", "reboot")
+
+        def another() -> bool:
+            self.leader = self._init()
+            return self.leader not in (0, before) and self._nspawn.poll() is None
+
+        wait_until(another, BOOT_SECONDS, f"{self.name} shuts down")
+        wait_until(self._booted, BOOT_SECONDS, f"{self.name} is up again")
+
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
         return next((line for line in reversed(lines) if line.strip()), "nspawn said nothing")
@@ -149,9 +186,9 @@ class Guest:
 
     def _init(self) -> int:
         with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self._nspawn.pid).children():
-                if child.name() == "systemd":
-                    return child.pid
+            for child in psutil.Process(self._nspawn.pid).children(recursive=True):
+                if child.name() == "systemd" and child.parent().name() == "systemd-nspawn":
+                    return int(child.pid)
         return 0
 
     def run(self, *command: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -227,9 +264,15 @@ class Guest:
 
 
 class Guests(Protocol):
-    """Starts a guest: on another root than the bare one, under a name, in the network of this machine."""
+    """Starts a guest: on a root of its own, under a name, in this machine's network, with files there."""
 
-    def __call__(self, lower: Path = ..., name: str = ..., private_network: bool = ...) -> Guest: ...
+    def __call__(
+        self,
+        lower: Path = ...,
+        name: str = ...,
+        private_network: bool = ...,
+        files: Mapping[str, str] | None = ...,
+    ) -> Guest: ...
 
 
 def fetch(path: str, port: int, token: str = "") -> str:
@@ -325,16 +368,29 @@ def in_chroot(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def deb(version: str, folder: Path) -> Path:
-    """The package of this checkout, as the version that is given."""
-    builder = REPOSITORY / "deploy" / "packages" / "build.py"
-    options = ["--format", "deb", "--fast", "--version", version, "--output", str(folder)]
-    done = subprocess.run(
-        [sys.executable, str(builder), *options],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEB_SECONDS, check=False,
-    )  # fmt: skip
-    assert 0 == done.returncode, done.stderr[-3000:]
-    return Path(done.stdout.splitlines()[-1])
+def image_of(bare: Path, package: Path) -> Image:
+    """The bare root with a package installed, from the cache or made now."""
+    image = CACHE / f"{bare.name}-{hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (image / "said.json").exists():
+            for stale in CACHE.glob(f"{bare.name}-*"):
+                shutil.rmtree(stale)
+            _make_image(bare, package, image)
+    return Image(image / "root", **json.loads((image / "said.json").read_text()))
+
+
+def _make_image(bare: Path, package: Path, image: Path) -> None:
+    root = image / "root"
+    image.mkdir()
+    # Links: what is installed replaces files. The log alone is written on.
+    subprocess.run(["cp", "-al", str(bare), str(root)], check=True, timeout=120)
+    (root / "var/log/dpkg.log").unlink(missing_ok=True)
+    shutil.copy(package, root / "root" / "package.deb")
+    installed = in_chroot(root, "dpkg", "--install", "/root/package.deb")
+    (root / "root" / "package.deb").unlink()
+    (root / "etc/gpuwatch/conf.d/demo.toml").write_text(DEMO)
+    (image / "said.json").write_text(json.dumps({"returncode": installed.returncode, "stderr": installed.stderr}))
 
 
 def requirements(found: Callable[[str], Path | None]) -> Sequence[Path]:
