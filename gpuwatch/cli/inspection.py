@@ -73,6 +73,7 @@ class Sources:
             yield from self._reported(what, source)
         for what, source in self._of("host"):
             yield self._probe(f"read {what}", partial(source.read, now))[0]
+            yield from self._reported(what, source)
         # Who holds a device is told by the processes that its reading lists.
         view = NodeView(now, self.devices, readings)
         for what, source in self._of("jobs"):
@@ -87,8 +88,8 @@ class Sources:
         except Exception as exc:  # noqa: BLE001 - as above
             yield Finding(what, "warning", why(exc))
             return
-        for about, well, detail in told:
-            yield Finding(f"{what}: {about}", "ok" if well else "warning", detail)
+        for about, well, detail, todo in told:
+            yield Finding(f"{what}: {about}", "ok" if well else "warning", detail, todo=todo)
 
     def sinks(self) -> list[tuple[str, Any]]:
         """The outputs, by what they are called here; they are not started."""
@@ -115,6 +116,8 @@ class Sources:
     def _probe(self, what: str, read: Callable[[], Any]) -> tuple[Finding, Any]:
         try:
             reading = self._within(read)
+        except Absent as exc:
+            return Finding(what, "ok", f"nothing to read here; {why(exc)}"), None
         except Exception as exc:  # noqa: BLE001 - a plugin may raise anything, and one bad thing stays alone
             return Finding(what, "warning", why(exc)), None
         if isinstance(reading, JobsReading):

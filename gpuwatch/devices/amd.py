@@ -122,9 +122,9 @@ class AmdDevices:
     def report(self) -> Sequence[Told]:
         """What of each card can be read, and what cannot and why, after it was read."""
         return [
-            Told(f"{uid} {what}", well, detail)
+            each._replace(what=f"{uid} {each.what}")
             for uid, reader in self._cards.items()
-            for what, well, detail in (*reader.report(), self._processes.report(uid))
+            for each in (*reader.report(), self._processes.report(uid))
         ]
 
     def close(self) -> None:

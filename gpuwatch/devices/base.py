@@ -12,11 +12,12 @@ from gpuwatch.model import Device, Reading
 
 
 class Told(NamedTuple):
-    """One thing that a source says of itself: `what` it is about, whether it is `well`, and the `detail`."""
+    """One thing that a source says of itself: `what` it is about, whether it is `well`, what to do where not."""
 
     what: str
     well: bool
     detail: str
+    todo: str = ""
 
 
 class DeviceSource(Protocol):

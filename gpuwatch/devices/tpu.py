@@ -47,6 +47,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_TODO_OF_PORT = "see whether the process on it is a TPU's (tpu-info), or set devices.tpu.ports"
+_TODO_OF_HOLDERS = (
+    "give the agent CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH and the host's processes (hostPID); without, the batch "
+    "system says who holds a chip, and whether one rests is not known"
+)
+_TODO = {
+    "device plugin": "see whether the page comes (curl), or leave devices.tpu.device_plugin_url unset",
+    "libtpu": "install libtpu where the agent's Python finds it, or leave devices.tpu.libtpu unset",
+}
+
 PORTS_VARIABLE = "TPU_RUNTIME_METRICS_PORTS"
 DEFAULT_PORT = 8431
 POLL_SECONDS = 0.5
@@ -230,18 +240,18 @@ class TpuDevices:
 
     def _reports(self) -> Iterator[Told]:
         if not installed():
-            yield Told("metric service", False, f"cannot be asked; install gpuwatch[{EXTRA}]")
+            yield Told("metric service", False, "cannot be asked without gRPC", f"install gpuwatch[{EXTRA}]")
         for name, answer in self._answers.items():
             listed = f": {', '.join(sorted(answer.listed))}" if answer.listed else ""
             detail = f"{answer.detail}; no workload here" if answer.state == "absent" else answer.detail + listed
-            yield Told(name, answer.state != "silent", detail)
+            yield Told(name, answer.state != "silent", detail, _TODO.get(name, _TODO_OF_PORT))
         nodes = [f"/dev/{node.name}" for chip in self._chips.values() for node in chip.nodes]
         if not nodes:
-            yield Told("holders", False, "no chip has a device node; is its driver loaded?")
+            yield Told("holders", False, "no chip has a device node", "load the chips' driver, see dmesg")
         elif self._owners.complete:
             yield Told("holders", True, f"whoever opens {', '.join(nodes)} is seen")
         else:
-            yield Told("holders", False, f"are seen in part; {self._owners.refused}")
+            yield Told("holders", False, f"are seen in part; {self._owners.refused}", _TODO_OF_HOLDERS)
         for model in dict.fromkeys(chip.generation.model for chip in self._chips.values()):
             yield _energy_of(model)
 
@@ -328,6 +338,6 @@ def _watts(model: str, utilization: float | None) -> float | None:
 def _energy_of(model: str) -> Told:
     idle, busy = _watts(model, 0.0), _watts(model, 1.0)
     if idle is None or busy is None:
-        wanted = f"name = {model!r}, with idle_watts, watts and source, in {specs.SITE_FILE}"
-        return Told("energy", False, f"none: no interface tells it, and no watts of a {model} are known; {wanted}")
+        wanted = f"write name = {model!r} with idle_watts, watts and source into {specs.SITE_FILE}"
+        return Told("energy", False, f"none: no interface tells it, and no watts of a {model} are known", wanted)
     return Told("energy", True, f"modelled, as no interface tells it: {idle:g} to {busy:g} W by the duty cycle")

@@ -30,7 +30,7 @@ def main() -> None:
     )
     runtime.says |= {BANDWIDTH: dict.fromkeys(devices, 40.0), IDLE: dict.fromkeys(devices, 0.5)}
     runtime.says |= {QUEUE: dict.fromkeys(devices, 2), UPTIME: {devices[0]: 120.0}}
-    runtime.says[PROGRAMS] = dict.fromkeys(devices, Distribution(1.0, 2.0, (0, 5, 10, 40, 25, 15, 5, 0)))
+    runtime.says[PROGRAMS] = dict.fromkeys(devices, Distribution(1.0, 2.0, (0, 50, 100, 400, 250, 150, 50, 0)))
     runtime.load(75.0, own.memory_bytes // 2)
     with ExitStack() as held:
         for path in arguments.hold:
