@@ -62,6 +62,14 @@ def reading(uid: str = "GPU-0", time: float = NOW) -> Reading:
         xid_last_timestamp_seconds={"31": 1_763_999_950.25},
         pcie_bytes={"receive": 1e12, "transmit": 5e11},
         nvlink_bytes={"receive": 123_456_789_012_345, "transmit": 2**60},
+        xgmi_bytes={"receive": 2**50, "transmit": 3 * 2**50},
+        tensor_idle_seconds=0.25,
+        runtime_uptime_seconds=3600.5,
+        queued_programs=2,
+        program_duration_seconds={"0.5": 0.125, "0.95": 0.5},
+        transfer_latency_seconds={("host_to_device", "0.5"): 0.001},
+        link_health=0,
+        throttle_ratio=0.1,
     )
 
 
@@ -125,6 +133,14 @@ def host() -> HostReading:
         network_up={"eth0": 1, "eth1": 0},
         infiniband_receive_bytes={("mlx5_0", "1"): 3e15},
         infiniband_errors={("mlx5_0", "1", "symbol_error"): 0},
+        disk_reads={"nvme0n1": 1e6},
+        disk_read_seconds={"nvme0n1": 250.5},
+        nfs_read_bytes={"/data": 5e12, "/home/*": 1e9},
+        nfs_operations={("/data", "read"): 5_000_000, ("/data", "metadata"): 1000},
+        nfs_response_seconds={("/data", "read"): 9000.25},
+        lustre_read_bytes={"scratch": 7e13},
+        lustre_request_wait_seconds={"scratch": 321.5},
+        storage_mounts={"nfs": 2, "lustre": 1},
         energy_joules={"package-0": 1.5e9},
     )
 
