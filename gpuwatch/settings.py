@@ -174,7 +174,10 @@ class AgentSettings(_Table):
         default=("nvidia", "tpu", "amd"),
         description="device sources to read; one that has nothing on a node is quiet there",
     )
-    host: Names = Field(default=("system", "network", "storage"), description="host sources to read")
+    host: Names = Field(
+        default=("system", "network", "storage", "power"),
+        description="host sources to read; one that has nothing on a node is quiet there",
+    )
     jobs: Names = Field(
         default=("slurm", "local"), description="who says which job holds which device; the first that claims it"
     )

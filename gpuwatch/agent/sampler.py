@@ -18,7 +18,7 @@ from gpuwatch import hygiene
 from gpuwatch.devices.base import DeviceSource
 from gpuwatch.devices.checks import checked
 from gpuwatch.errors import Absent, GpuwatchError, RestartRequired
-from gpuwatch.host.base import HostSource
+from gpuwatch.host.base import Disbelieved, HostSource
 from gpuwatch.jobs.base import JobSource, JobsReading, NodeView, Run
 from gpuwatch.model import Device, HostReading, Labels, Reading, SourceHealth, merge_host
 
@@ -310,7 +310,7 @@ class Sampler:
             calls |= {f"host {name}": _bind(source.read, wall) for name, source in self._host.items()}
         answers = self._crew.round(calls, self._deadline_seconds)
         if host_due:
-            parts = [self._judge(name, answers.get(f"host {name}"), wall) for name in self._host]
+            parts = [self._judge_host(name, answers.get(f"host {name}"), wall) for name in self._host]
             self._host_reading = merge_host(wall, iter([part for part in parts if part is not None]))
         return self._readings(answers, wall)
 
@@ -332,6 +332,17 @@ class Sampler:
             return None
         health.succeeded(wall, answer.seconds)
         return answer.value
+
+    def _judge_host(self, name: str, answer: Answer | None, wall: float) -> HostReading | None:
+        if answer is not None and isinstance(answer.error, Absent):
+            self.health[name].not_here(_message(answer.error))
+            return None
+        reading: HostReading | None = self._judge(name, answer, wall)
+        if reading is not None:
+            self.health[name].reject(reading.rejected)
+        elif answer is not None and isinstance(answer.error, Disbelieved):
+            self.health[name].reject(answer.error.rejected)
+        return reading
 
     def _readings(self, answers: Mapping[str, Answer], wall: float) -> dict[str, Reading | None]:
         readings: dict[str, Reading | None] = {}

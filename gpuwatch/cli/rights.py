@@ -33,6 +33,8 @@ _TODO = {
     "environment of other users": _OTHERS_DROP_IN,
     "open files of other users": _OTHERS_DROP_IN,
     "RAPL": "the drop-in rapl.conf of systemd/drop-ins",
+    "power meters of ACPI": "see what the kernel says in its log; they are open to everybody",
+    "IPMI": "the drop-in ipmi.conf of systemd/drop-ins, and the udev rule in it",
 }
 """How to have a right that is not there."""
 
@@ -90,6 +92,8 @@ def rights(roots: Roots, timeout_seconds: float = 5.0) -> Iterator[Right]:
         ),
         ("open files of other users", capabilities, "who holds a TPU", _open_files),
         ("RAPL", "CAP_DAC_READ_SEARCH", "energy of the host's CPUs", _rapl),
+        ("power meters of ACPI", "nothing", "power of CPU and module (Grace), or of the node", _power_meters),
+        ("IPMI", "rw on /dev/ipmi0", "power of the chassis", _ipmi),
     )
     for what, needs, lost, attempt in rows:
         try:
@@ -137,6 +141,24 @@ def _infiniband(roots: Roots) -> Tried:
 def _rapl(roots: Roots) -> Tried:
     zones = roots.sysfs.glob("class/powercap/intel-rapl*/energy_uj")
     return _all(zones, Path.read_bytes, "no RAPL on this node")
+
+
+def _power_meters(roots: Roots) -> Tried:
+    meters = [path.parent for path in roots.sysfs.glob("class/hwmon/*/name") if _says(path, "power_meter")]
+    readings = (each for meter in meters for each in meter.glob("power1_average"))
+    return _all(readings, Path.read_bytes, "no power meter of ACPI on this node")
+
+
+def _says(path: Path, word: str) -> bool:
+    try:
+        return path.read_text(errors="replace").strip() == word
+    except OSError:
+        return False
+
+
+def _ipmi(roots: Roots) -> Tried:
+    nodes = [roots.dev / "ipmi0", roots.dev / "ipmi" / "0", roots.dev / "ipmidev" / "0"]
+    return _all(filter(os.path.lexists, nodes), _open_for_writing, "no IPMI on this node")
 
 
 def _cgroups(roots: Roots) -> Tried:

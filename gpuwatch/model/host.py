@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gpuwatch.model.metric import EMPTY, Labelled, metric, metrics_of
@@ -204,8 +204,19 @@ class HostReading:
         kind="counter", low=0,
     )  # fmt: skip
     energy_joules: Labelled = metric(
-        "gpuwatch_host_energy_joules_total", "Energy of the host by domain.", "domain", kind="counter", low=0
+        "gpuwatch_host_energy_joules_total",
+        "Energy by domain since the agent began: package-0, dram-0, psys (has both), cpu-0, module-0, chassis.",
+        "domain",
+        kind="counter", low=0,
+    )  # fmt: skip
+    power_watts: Labelled = metric(
+        "gpuwatch_host_power_watts",
+        "Power by meter: ipmi is the whole chassis, others are named as their energy.",
+        "source",
+        low=0,
     )
+    rejected: Mapping[str, int] = EMPTY
+    """Values that a source did not believe, by reason, since it was last read."""
 
 
 def merge_host(time: float, parts: Iterator[HostReading]) -> HostReading:

@@ -374,6 +374,8 @@ def roots(tmp_path: Path) -> Roots:
         "sys/bus/pci/devices/0000:01:00.0/vendor": "0x10de\n",
         "sys/class/infiniband/mlx5_0/ports/1/counters/port_xmit_data": "7\n",
         "sys/class/powercap/intel-rapl:0/energy_uj": "12\n",
+        "sys/class/hwmon/hwmon0/name": "power_meter\n", "sys/class/hwmon/hwmon0/power1_average": "1\n",
+        "sys/class/hwmon/hwmon1/name": "coretemp\n", "dev/ipmi0": "",
         "proc/net/dev": "", "proc/1/cgroup": "0::/\n", "proc/1/status": "Uid:\t0\n",
         "proc/77/cmdline": "python\0", "proc/77/environ": "A=1\0", "proc/77/fd/0": "",
         "proc/2/cmdline": "",
@@ -416,7 +418,10 @@ def test_what_a_node_does_not_have_is_absent_and_no_loss(tmp_path: Path) -> None
     (tmp_path / "proc").mkdir()
     found = table(Roots(tmp_path / "proc", tmp_path / "sys", tmp_path / "dev", tmp_path / "kubelet.sock"))
 
-    absent = ["NVIDIA device nodes", "PCI devices in sysfs", "InfiniBand counters", "PodResources socket", "RAPL"]
+    absent = [
+        "NVIDIA device nodes", "PCI devices in sysfs", "InfiniBand counters", "PodResources socket", "RAPL",
+        "power meters of ACPI", "IPMI",
+    ]  # fmt: skip
     assert absent == [what for what, right in found.items() if right.here == "absent"]
     assert {""} == {found[what].lost for what in absent}
     assert found["environment of other users"].here == "unknown"
@@ -426,6 +431,8 @@ def test_right_that_is_refused_says_what_is_lost(roots: Roots, tmp_path: Path) -
     """The first thing that refuses is shown, with the kernel's reason."""
     (roots.dev / "nvidia1").unlink()
     (roots.dev / "nvidia1").symlink_to(tmp_path / "nowhere")
+    (roots.dev / "ipmi0").unlink()
+    (roots.dev / "ipmi0").mkdir()
     for name in ("proc/77/environ", "proc/1/cgroup", "sys/class/powercap/intel-rapl:0/energy_uj"):
         (tmp_path / name).unlink()
         (tmp_path / name).mkdir()
@@ -440,6 +447,7 @@ def test_right_that_is_refused_says_what_is_lost(roots: Roots, tmp_path: Path) -
         "PodResources socket": "which pod holds a device",
         "environment of other users": "GPUWATCH_ESTIMATE, SLURM_JOB_GPUS without a prolog",
         "RAPL": "energy of the host's CPUs",
+        "IPMI": "power of the chassis",
     }
     assert f"{roots.dev / 'nvidia1'}: No such file or directory" == found["NVIDIA device nodes"].detail
 
