@@ -60,7 +60,10 @@ def test_rights_are_the_drop_ins_that_there_are() -> None:
     options = of_role("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     files = {path.stem for path in (REPOSITORY / "systemd/drop-ins/gpuwatch-agent.service.d").glob("*.conf")}
 
-    assert files - {"addresses", "secrets"} == set(options["gpuwatch_rights"]["choices"])
+    choices = options["gpuwatch_rights"]["choices"]
+
+    assert files - {"addresses", "secrets"} == set(choices)
+    assert f"{choices} | difference(gpuwatch_rights)" in (ROLE / "tasks" / "configure.yml").read_text()
 
 
 def test_the_settings_of_the_example_are_settings(tmp_path: Path) -> None:
@@ -203,11 +206,15 @@ class SetUp:
 
 @pytest.fixture(scope="module")
 def set_up(host: Host, debs: Debs) -> SetUp:
-    """The machine with the package, settings, a secret, a right, a setting of the unit and Slurm's scripts."""
+    """A machine with both daemons, settings, secrets, a right, a setting of the unit and Slurm's scripts."""
     wanted = {
+        "gpuwatch_accounting": True,
         "gpuwatch_package": str(debs.first),
         "gpuwatch_config": DEMO,
-        "gpuwatch_secrets": [{"name": "usage-token", "content": "s3cret-of-ours"}],
+        "gpuwatch_secrets": [
+            {"name": "usage-token", "content": "s3cret-of-ours"},
+            {"name": "ledger-password", "content": "s3cret-of-ours", "group": "gpuwatch-accounting"},
+        ],
         "gpuwatch_slurm": True,
         "gpuwatch_rights": ["rapl"],
         "gpuwatch_unit_settings": {"CPUAffinity": "0"},
@@ -221,7 +228,7 @@ def set_up(host: Host, debs: Debs) -> SetUp:
 @pytest.mark.integration
 @pytest.mark.xdist_group("guest")
 def test_a_machine_is_set_up_and_a_second_run_changes_nothing(set_up: SetUp) -> None:
-    """With --check nothing is changed; then the agent serves what was configured, with the rights asked for."""
+    """With --check nothing is changed; then both daemons serve, the agent with the rights asked for."""
     guest = set_up.host.guest
     page = wait_until(lambda: guest.get("/metrics"), 30, "the agent serves")
 
@@ -230,10 +237,13 @@ def test_a_machine_is_set_up_and_a_second_run_changes_nothing(set_up: SetUp) -> 
     assert {"changed": 0, "failed": 0} == recap(set_up.second)
     assert "s3cret-of-ours" not in set_up.first.stdout + set_up.foreseen.stdout
     assert 'gpuwatch_device_up{uuid="demo:0"} 1' in page
-    assert ["active", "enabled"] == [
-        guest.says("systemctl", verb, "gpuwatch-agent.service") for verb in ("is-active", "is-enabled")
-    ]
-    assert "640 root gpuwatch" == guest.says("stat", "-c", "%a %U %G", "/etc/gpuwatch/usage-token")
+    wait_until(lambda: guest.get("/metrics", 9839), 30, "accounting serves")
+    for unit in ("gpuwatch-agent.service", "gpuwatch-accounting.service"):
+        assert ["active", "enabled"] == [
+            guest.says("systemctl", verb, unit) for verb in ("is-active", "is-enabled")
+        ]
+    for name, group in (("usage-token", "gpuwatch"), ("ledger-password", "gpuwatch-accounting")):
+        assert f"640 root {group}" == guest.says("stat", "-c", "%a %U %G", f"/etc/gpuwatch/{name}")
     assert "0" == guest.show("gpuwatch-agent.service", "CPUAffinity")
     assert "cap_dac_read_search" == guest.show("gpuwatch-agent.service", "AmbientCapabilities")
     assert "755 root root" == guest.says("stat", "-c", "%a %U %G", "/etc/slurm/prolog.d/50-gpuwatch.sh")
