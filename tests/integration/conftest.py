@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from tests.integration.alertmanager import Alertmanager, Hook, at_home, hook
 from tests.integration.debian import Prometheus, binary
-from tests.integration.guest import Debs, Guest, Guests, Image, NoGuest, image_of, requirements, rootfs
+from tests.integration.guest import Guest, Guests, NoGuest
+from tests.integration.guest_root import Debs, Image, image_of, requirements, rootfs
 from tests.integration.time_series import InfluxDB, VictoriaMetrics
 from tests.packages.built import built
 
@@ -147,9 +149,12 @@ def guests(bare_root: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def debs() -> Debs:
+def debs(tmp_path_factory: pytest.TempPathFactory) -> Debs:
     """The package of this checkout, and the same as a later version."""
-    return Debs(built("deb", "1.0.0"), built("deb", "1.1.0"))
+    folder = tmp_path_factory.mktemp("debs")
+    # A copy: where the checkout changes meanwhile, another's tests replace what is kept.
+    first, second = (Path(shutil.copy(built("deb", version), folder)) for version in ("1.0.0", "1.1.0"))
+    return Debs(first, second)
 
 
 @pytest.fixture(scope="session")

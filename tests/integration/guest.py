@@ -7,33 +7,24 @@ that is made once. Everything is mounted in a mount namespace of its own and end
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import hashlib
 import http.client
-import json
 import os
 import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import psutil
 
-from tests.integration.debian import ANSWER_SECONDS, REPOSITORY, UNPACKED, environment, stop, wait_until
-
-CACHE = REPOSITORY / ".cache" / "guest"
-PACKAGES = ("apt", "dbus", "iproute2", "procps", "systemd", "systemd-sysv")
-"""What a bare machine has beside what is essential to Debian: no Python, no libraries of ours."""
+from tests.integration.debian import ANSWER_SECONDS, environment, stop, wait_until
 
 BOOT_SECONDS = 30.0
 STOP_SECONDS = 15.0
-ROOTFS_SECONDS = 240.0
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _CLONE_NEWNET = 0x40000000
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -68,33 +59,8 @@ _NSPAWN = (
 )  # fmt: skip
 
 
-DEMO = """\
-[agent]
-devices = ["demo"]
-[devices.demo]
-driver_directory = "/srv/demo"
-"""
-"""The configuration of a node with simulated devices."""
-
 WORK = "/opt/gpuwatch/bin/python3 -I -m gpuwatch.devices.demo_load --driver /srv/demo --steps 100000"
 """What a job does with them; `--devices` says with which."""
-
-
-@dataclass(frozen=True, slots=True)
-class Debs:
-    """A package and its successor."""
-
-    first: Path
-    second: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """A root in which the package was installed while no systemd ran there, and what dpkg said."""
-
-    root: Path
-    returncode: int
-    stderr: str
 
 
 class NoGuest(Exception):
@@ -297,110 +263,3 @@ def _removed(group: Path) -> bool:
         with suppress(OSError):
             os.rmdir(folder)
     return not group.exists()
-
-
-def _apt(*arguments: str) -> str:
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
-    return done.stdout
-
-
-def _sources() -> tuple[str, str]:
-    """The release of this Debian, and the line of the mirror that this machine is configured with."""
-    text = Path("/etc/os-release").read_text()
-    release = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    codename = release.get("VERSION_CODENAME", "")
-    targets = _apt(
-        "apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"
-    )
-    for line in targets.splitlines():
-        if line.split()[1:] == [codename, "main"]:
-            return codename, f"deb {line}"
-    raise NoGuest(f"no mirror of Debian {codename or '(unknown)'} is configured here")
-
-
-def _proxies() -> str:
-    """How apt reaches its mirror here."""
-    lines = _apt("apt-config", "dump", "Acquire").splitlines()
-    return "\n".join(line for line in lines if "::Proxy" in line or "::CaInfo" in line)
-
-
-def rootfs(mmdebstrap: Path) -> Path:
-    """The root of a bare Debian, from the cache or made now; `NoGuest` says why it cannot be had."""
-    codename, source = _sources()
-    key = hashlib.sha256("\0".join((codename, *PACKAGES)).encode()).hexdigest()[:12]
-    target = CACHE / f"{codename}-{key}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            _make_rootfs(mmdebstrap, codename, source, target)
-    return target
-
-
-def _make_rootfs(mmdebstrap: Path, codename: str, source: str, target: Path) -> None:
-    unfinished = CACHE / "unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    options = [
-        "--mode=root", "--variant=essential", f"--include={','.join(PACKAGES)}", "--skip=check/qemu",
-        "--dpkgopt=force-unsafe-io", '--aptopt=APT::Sandbox::User "root"', "--aptopt=Acquire::Retries 1",
-        *(f"--aptopt={line}" for line in _proxies().splitlines()),
-    ]  # fmt: skip
-    # Its helpers are unpacked beside it.
-    path = f"{UNPACKED / 'usr/bin'}:{os.environ['PATH']}:/usr/sbin:/sbin"
-    done = subprocess.run(
-        [str(mmdebstrap), *options, codename, str(unfinished), source],
-        env={**os.environ, "PATH": path, "TMPDIR": str(CACHE)},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ROOTFS_SECONDS, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise NoGuest(f"mmdebstrap: {(done.stderr.strip() or 'said nothing').splitlines()[-1]}")
-    unfinished.rename(target)
-
-
-def in_chroot(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a root where no systemd runs, as who makes an image does; what it started ends with it."""
-    inside = ["env", "-i", f"PATH={PATH}", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
-    outer = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc", "chroot", str(root)]
-    return subprocess.run(
-        [*outer, *inside, *command],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-
-
-def image_of(bare: Path, package: Path) -> Image:
-    """The bare root with a package installed, from the cache or made now."""
-    image = CACHE / f"{bare.name}-{hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (image / "said.json").exists():
-            for stale in CACHE.glob(f"{bare.name}-*"):
-                shutil.rmtree(stale)
-            _make_image(bare, package, image)
-    return Image(image / "root", **json.loads((image / "said.json").read_text()))
-
-
-def _make_image(bare: Path, package: Path, image: Path) -> None:
-    root = image / "root"
-    image.mkdir()
-    # Links: what is installed replaces files. The log alone is written on.
-    subprocess.run(["cp", "-al", str(bare), str(root)], check=True, timeout=120)
-    (root / "var/log/dpkg.log").unlink(missing_ok=True)
-    shutil.copy(package, root / "root" / "package.deb")
-    installed = in_chroot(root, "dpkg", "--install", "/root/package.deb")
-    (root / "root" / "package.deb").unlink()
-    (root / "etc/gpuwatch/conf.d/demo.toml").write_text(DEMO)
-    (image / "said.json").write_text(json.dumps({"returncode": installed.returncode, "stderr": installed.stderr}))
-
-
-def requirements(found: Callable[[str], Path | None]) -> Sequence[Path]:
-    """systemd-nspawn and mmdebstrap; `NoGuest` where there is no root or one of them is missing."""
-    if os.geteuid() != 0:
-        raise NoGuest("only root can start a machine")
-    programs = []
-    for name in ("systemd-nspawn", "mmdebstrap"):
-        program = found(name)
-        if program is None:
-            raise NoGuest(f"{name} is neither installed nor unpacked; `sh tests/integration/packages.sh` says why")
-        programs.append(program)
-    return programs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from threading import Event, Thread
 
@@ -42,17 +43,28 @@ def epoch(page: str) -> str:
     return next(labels["epoch"] for name, labels, _ in samples(page) if name == "gpuwatch_agent_info")
 
 
-def fallen(*pages: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Fall:
+    """A counter that is less than it was, and by how much; or gone."""
+
+    name: str
+    by: float
+
+    @property
+    def charged(self) -> bool:
+        """Whether somebody is charged for it; the others say what was done meanwhile."""
+        return "held_seconds" in self.name or "energy_joules" in self.name
+
+
+def fallen(*pages: str) -> list[Fall]:
     """The counters that are less than on an earlier page; and what the last page lacks."""
     told: dict[Series, float] = {}
     found = []
     for page in pages:
         now = counters(page)
-        found += [
-            f"{each}: {told[each]} then {value}" for each, value in now.items() if value < told.get(each, 0.0)
-        ]
+        found += [Fall(each[0], told[each] - value) for each, value in now.items() if value < told.get(each, 0.0)]
         told |= now
-    return found + [f"{each}: gone" for each in told.keys() - counters(pages[-1]).keys()]
+    return found + [Fall(each[0], told[each]) for each in told.keys() - counters(pages[-1]).keys()]
 
 
 class Watch:
@@ -79,7 +91,7 @@ class Watch:
         self._end.set()
         self._thread.join()
 
-    def fallen(self) -> list[str]:
+    def fallen(self) -> list[Fall]:
         """The counters that fell from one page to the next."""
         return fallen(*self.pages)
 

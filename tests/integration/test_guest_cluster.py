@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.integration.debian import free_port, wait_until
-from tests.integration.guest import WORK, Guest, Guests, Image, fetch
+from tests.integration.guest import WORK, Guest, Guests, fetch
+from tests.integration.guest_root import Image
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("guest")]
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.debian import wait_until
-from tests.integration.guest import Guest, Guests, Image
+from tests.integration.guest import Guest, Guests
+from tests.integration.guest_root import Image
 from tests.integration.guest_watch import value
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("guest")]
