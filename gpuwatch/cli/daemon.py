@@ -8,6 +8,7 @@ old one running.
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -169,6 +170,8 @@ class Succession(Generic[D]):
                     return
             self.running, self.settings = new, settings
         self._succeeded(changed=True)
+        del before
+        gc.collect()  # what parts of it have open goes with them
 
     def _start_again(self, lent: Lent) -> None:
         try:

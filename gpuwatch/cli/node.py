@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from threading import Thread
 from typing import Any
@@ -278,4 +279,10 @@ class Node:
             self._files = JobFiles(directory, self.agent.intake, lambda: self.agent.living)
             self._files.start()
         self._web, self._socket = web, socket
-        Thread(target=lambda: [end() for end in ends], name="gpuwatch-retire", daemon=True).start()
+        Thread(target=_end, args=(ends,), name="gpuwatch-retire", daemon=True).start()
+
+
+def _end(ends: Sequence[Callable[[], None]]) -> None:
+    for end in ends:
+        end()
+    gc.collect()  # job sources are not closed: what they have open goes with them
