@@ -7,7 +7,8 @@ import re
 import pytest
 
 from tests.integration.debian import wait_until
-from tests.integration.guest import DEMO, Debs, Guest, Guests
+from tests.integration.guest import Guest, Guests
+from tests.integration.guest_root import DEMO, Debs
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("guest")]
 
