@@ -64,7 +64,7 @@ def _library() -> Any:
         try:
             import apprise
         except ImportError as exc:
-            message = f"notifiers.apprise: needs the extra notify: pip install '.[notify]' where gpuwatch's sources are; {exc}"
+            message = f"notifiers.apprise: needs the extra notify: pip install '.[notify]' from its sources; {exc}"
             raise ConfigurationError([message]) from exc
         silence()
         # The first address makes it load all its services.
