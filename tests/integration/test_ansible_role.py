@@ -19,7 +19,8 @@ import yaml
 
 from gpuwatch import config, plugins
 from tests.integration.debian import REPOSITORY, wait_until
-from tests.integration.guest import Debs, Guest, Guests, in_chroot
+from tests.integration.guest import Guest, Guests
+from tests.integration.guest_root import Debs, in_chroot
 
 ANSIBLE = REPOSITORY / "deploy" / "ansible"
 ROLE = ANSIBLE / "roles" / "gpuwatch"
