@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.guest import Guest
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.2
 Series = tuple[str, tuple[tuple[str, str], ...]]
 
 
