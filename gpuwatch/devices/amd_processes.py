@@ -25,6 +25,7 @@ RUNTIME_BYTES = 16 * 2**20
 MOST_PROCESSES = 4096
 LIST_SECONDS = 5.0
 """A list stands for so long at most."""
+HANG_SECONDS = 0.2
 
 _LOCATION = re.compile(r"(?P<domain>[0-9a-f]+):(?P<bus>[0-9a-f]{2}):(?P<slot>[0-9a-f]{2})\.(?P<function>[0-7])")
 _FUNCTION_BITS = 7
@@ -67,15 +68,23 @@ class ComputeProcesses:
         gpu_ids = self._gpu_ids.get(uid)
         if not gpu_ids:
             return None
-        with self._lock:
-            changed = used_bytes is None or self._used.get(uid) != used_bytes
-            self._used[uid] = used_bytes
-            age = now - self._listed[0]
-            if (changed and age) or not 0 <= age < LIST_SECONDS:
-                known: frozenset[int] = frozenset().union(*self._gpu_ids.values())
-                self._listed = (now, _holders(f"{self._root}/proc", known))
-            holders = self._listed[1]
+        if not self._lock.acquire(timeout=HANG_SECONDS):
+            return None  # another card's thread hangs in the list
+        try:
+            holders = self._list(uid, now, used_bytes)
+        finally:
+            self._lock.release()
         return None if holders is None else _together(holders.get(gpu_id, ()) for gpu_id in sorted(gpu_ids))
+
+    def _list(self, uid: str, now: float, used_bytes: float | None) -> Holders | None:
+        """All holders, listed anew where the card's memory is not what it was, or the list is old."""
+        changed = used_bytes is None or self._used.get(uid) != used_bytes
+        self._used[uid] = used_bytes
+        age = now - self._listed[0]
+        if (changed and age) or not 0 <= age < LIST_SECONDS:
+            known: frozenset[int] = frozenset().union(*self._gpu_ids.values())
+            self._listed = (now, _holders(f"{self._root}/proc", known))
+        return self._listed[1]
 
 
 def _together(lists: Iterable[tuple[Process, ...]]) -> tuple[Process, ...]:

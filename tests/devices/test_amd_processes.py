@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from gpuwatch.devices.amd import AmdDevices
 from gpuwatch.devices.amd_processes import RUNTIME_BYTES, ComputeProcesses
 from gpuwatch.model import Process, Site
+from tests.agent.fakes import eventually
 from tests.fake_sysfs import amd
 
 GIB = 2**30
@@ -123,6 +128,35 @@ def test_list_is_read_when_memory_changed_and_every_five_seconds(tmp_path: Path,
     assert (before, unnoticed) == ([(), ()], [(), ()])
     assert in_time == (Process(100, GIB),)
     assert noticed == [(Process(100, GIB),), (Process(100, GIB), Process(200, GIB))]
+
+
+def test_list_that_hangs_leaves_the_other_cards_alone(tmp_path: Path, compute: amd.FakeCompute) -> None:
+    """Their holders are unknown meanwhile; all else of them is read."""
+    source = AmdDevices(AmdDevices.Settings(), Site(sysfs=str(tmp_path)))
+    first, second = source.scan(0.0)
+    pipe = compute.process(100, {ONE: GIB}) / f"vram_{TWO}"
+    os.mkfifo(pipe)
+    held_open = os.open(pipe, os.O_RDWR)  # who reads it waits for what is never written
+    hanging = threading.Thread(target=source.read, args=(first, 1.0), daemon=True)
+    hanging.start()
+    assert eventually(lambda: pipe in opened_by_this_process())
+
+    reading = source.read(second, 1.0)
+    os.close(held_open)
+    hanging.join(5.0)
+    assert (reading.processes, reading.utilization_ratio) == (None, 0.97)
+    assert not hanging.is_alive()
+
+
+def opened_by_this_process() -> list[Path]:
+    """Files that it has open to read only."""
+    found = []
+    for entry in Path("/proc/self/fdinfo").iterdir():
+        with suppress(OSError):
+            flags = int(re.findall(r"flags:\s+(\d+)", entry.read_text())[0], 8)
+            if flags & os.O_ACCMODE == os.O_RDONLY:
+                found.append(Path("/proc/self/fd", entry.name).readlink())
+    return found
 
 
 def test_card_that_was_not_looked_for_has_unknown_holders(tmp_path: Path, compute: amd.FakeCompute) -> None:
