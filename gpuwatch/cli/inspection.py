@@ -88,8 +88,8 @@ class Sources:
         except Exception as exc:  # noqa: BLE001 - as above
             yield Finding(what, "warning", why(exc))
             return
-        for about, well, detail, todo in told:
-            yield Finding(f"{what}: {about}", "ok" if well else "warning", detail, todo=todo)
+        for about, well, detail, *todo in told:
+            yield Finding(f"{what}: {about}", "ok" if well else "warning", detail, todo="".join(todo))
 
     def sinks(self) -> list[tuple[str, Any]]:
         """The outputs, by what they are called here; they are not started."""
