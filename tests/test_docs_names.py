@@ -61,7 +61,7 @@ def _spoken(text: str) -> Iterator[tuple[str, str]]:
 
 def _named_metrics(text: str) -> set[str]:
     """Metrics that are named whole: not the beginning of a family, as `gpuwatch_job_…`."""
-    found = re.findall(r"\bgpuwatch_[a-z0-9_]+(?:[*…{](?!\w+[=~!])|\b)", text)
+    found = re.findall(r"\bgpuwatch_[a-z][a-z0-9_]*(?:[*…{](?!\w+[=~!])|\b)", text)
     return {name.rstrip("{") for name in found if not FAMILIES.search(name.rstrip("{"))}
 
 
