@@ -15,7 +15,8 @@ from tests.integration.debian import REPOSITORY
 TOOLS = ("sh", "sed", "grep", "sort", "find", "touch", "mkdir", "rm", "timeout", "id", "dirname", "tail", "chmod")
 WANTED = [
     "prometheus", "promtool", "prometheus-alertmanager", "amtool", "influxd", "victoria-metrics",
-    "systemd-analyze", "munged", "mariadbd", "postgres", "slurmd-wlm", "rpmbuild", "shellcheck", "chromium",
+    "systemd-analyze", "systemd-nspawn", "mmdebstrap", "munged", "mariadbd", "postgres", "slurmd-wlm", "rpmbuild",
+    "shellcheck", "chromium",
 ]  # fmt: skip
 
 
