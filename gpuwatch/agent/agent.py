@@ -11,6 +11,7 @@ from typing import Any
 
 from gpuwatch import specs
 from gpuwatch.agent.devices import DeviceWatch
+from gpuwatch.agent.host_energy import HostEnergy
 from gpuwatch.agent.intake import Intake
 from gpuwatch.agent.journal import Journal
 from gpuwatch.agent.records import Records
@@ -86,8 +87,7 @@ class Agent:
         self._shown_seq = -1
         self._xids: dict[tuple[str, Labels], float] = {}
         self._natures: dict[str, Nature] = {}
-        self._watch = DeviceWatch()
-        self._clock_watch = ClockWatch()
+        self._watch, self._clock_watch, self._host = DeviceWatch(), ClockWatch(), HostEnergy()
         self._saving = Saving(directory, self._records, self._state.seq, save_seconds)
         self._ticked_at = float("-inf")
         self._allocations: tuple[Allocation, ...] = ()
@@ -171,6 +171,8 @@ class Agent:
             job: waited for told in sample.jobs.values() if told for job, waited in told.storage_waits.items()
         }
         self._meter.advance(now, sample.readings, holdings, unknown, self._natures, waits, wall)
+        for job, part in self._host.advance(now, sample, self._meter.devices, self._registry.key_of).items():
+            self._meter.book_host(job, part)
         shares = {holding.row: (holding.share, holding.basis) for holding in holdings}
         if shares != self._held:
             # Whoever holds at both ends of a gap is charged for it: be sure to know who held.
@@ -278,7 +280,7 @@ class Agent:
             allocations=self._allocations,
             rows=rows,
             declared=self._registry.declared({JobKey(key.job_id, key.started) for key in rows}),
-            host=sample.host,
+            host=self._host.shown(sample.host),
             sources={name: each.value() for name, each in self._sampler.health.items()},
             agent=health,
             saved=told.rows,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from gpuwatch.model import EMPTY, Allocation, Device, Reading
+from gpuwatch.model import EMPTY, Allocation, Device, GroupUse, Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class JobsReading:
     `excess` is by how much claims that this source refused, because they did not fit on their device, exceed it.
     `storage_waits` has for how many seconds a job's processes have all waited for storage since its control group
     was made, by job; those that are read now and then are in it only when they were read just now.
+    `group_uses` has what their control groups have used and hold, read and told in the same way.
     `declared` has the variable of jobs whose processes' environment may be read, again and again.
     """
 
@@ -65,6 +66,7 @@ class JobsReading:
     unknown: frozenset[str] = frozenset()
     excess: float = 0.0
     storage_waits: Mapping[str, float] = EMPTY
+    group_uses: Mapping[str, GroupUse] = EMPTY
     declared: Mapping[str, Variable] = EMPTY
 
 

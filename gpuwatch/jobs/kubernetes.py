@@ -15,6 +15,7 @@ from gpuwatch.hygiene import log
 from gpuwatch.jobs import device_ids, pods, proc
 from gpuwatch.jobs.base import JobsReading, NodeView, Run
 from gpuwatch.jobs.device_ids import Inventory, Shares
+from gpuwatch.jobs.group_use import GroupUses
 from gpuwatch.jobs.podresources import Granted, PodDevices, PodResources, Told
 from gpuwatch.jobs.pressure import StorageWaits
 from gpuwatch.model import EMPTY, Site
@@ -93,6 +94,7 @@ class KubernetesJobs:
         self._client = PodResources(settings.socket, settings.timeout_seconds)
         self._cgroups = pods.PodCgroups(site.sysfs)
         self._waits = StorageWaits()
+        self._uses = GroupUses()
         self._known = _Known()
         self._uids: dict[pods.PodName, str] = {}
         self._asked = float("-inf")
@@ -120,6 +122,7 @@ class KubernetesJobs:
             frozenset(living),
             self._unknown(found, inventory, living),
             storage_waits=self._waits.read(groups, view.now),
+            group_uses=self._uses.read(groups, view.now),
         )
 
     def job_of(self, pid: int, runs: Mapping[str, Run]) -> str | None:

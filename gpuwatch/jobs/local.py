@@ -15,6 +15,7 @@ from gpuwatch.hygiene import label
 from gpuwatch.jobs import proc
 from gpuwatch.jobs.base import JobsReading, NodeView, Run
 from gpuwatch.jobs.estimate_variable import EstimateVariables
+from gpuwatch.jobs.group_use import GroupUses
 from gpuwatch.jobs.lives import Lives
 from gpuwatch.jobs.pressure import StorageWaits
 from gpuwatch.jobs.proc import Stat
@@ -57,6 +58,7 @@ class LocalJobs:
         self._known: dict[int, _Known] = {}
         self._groups: dict[str, str] = {}
         self._waits = StorageWaits()
+        self._uses = GroupUses()
         self._variables = EstimateVariables(site.procfs)
         self._run_ids: frozenset[str] = frozenset()
         self._names: dict[int, str] = {}
@@ -85,8 +87,11 @@ class LocalJobs:
             holding = {each.job_id for each in allocations}
             groups = self._own_groups(holding, view.runs) if self._waits.due(view.now) else {}
             waits = self._waits.read(groups, view.now)
+            uses = self._uses.read(groups, view.now)
             declared = self._variables.read(members, view.now)
-        return JobsReading(tuple(allocations), alive, frozenset(unknown), storage_waits=waits, declared=declared)
+        return JobsReading(
+            tuple(allocations), alive, frozenset(unknown), storage_waits=waits, group_uses=uses, declared=declared
+        )
 
     def job_of(self, pid: int, runs: Mapping[str, Run]) -> str | None:
         """The id of the job that a process belongs to; None where there is no such process any more."""

@@ -18,6 +18,7 @@ from gpuwatch.errors import Unavailable
 from gpuwatch.jobs import proc, slurm_environment, slurm_maps
 from gpuwatch.jobs.base import JobsReading, NodeView, Run
 from gpuwatch.jobs.estimate_variable import EstimateVariables
+from gpuwatch.jobs.group_use import GroupUses
 from gpuwatch.jobs.pressure import StorageWaits
 from gpuwatch.jobs.slurm_cgroups import Groups, JobGroup, processes, title_says
 from gpuwatch.jobs.slurm_devices import (
@@ -107,6 +108,7 @@ class SlurmJobs:
         self._looked = _NEVER
         self._opened: set[tuple[str, int]] = set()
         self._waits = StorageWaits()
+        self._uses = GroupUses()
         self._variables = EstimateVariables(
             site.procfs, lambda job_id, found: found.get(slurm_environment.JOB) == job_id
         )
@@ -129,12 +131,14 @@ class SlurmJobs:
             pids = {job_id: (pid for _, pid in processes(group)) for job_id, group in groups.items()}
             declared = self._variables.read(pids, view.now)
         alive = frozenset({*groups, *living})
+        paths = {job_id: group.path for job_id, group in groups.items()}
         return JobsReading(
             settled.allocations,
             alive,
             _not_taken(self._layout, settled) if nameless or not complete else frozenset(),
             excess=sum(claim.share for _, claim in settled.refused),
-            storage_waits=self._waits.read({job_id: group.path for job_id, group in groups.items()}, view.now),
+            storage_waits=self._waits.read(paths, view.now),
+            group_uses=self._uses.read(paths, view.now),
             declared=declared,
         )
 

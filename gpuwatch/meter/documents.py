@@ -117,6 +117,8 @@ def row_facts(row: JobRow, model: str) -> dict[str, Any]:
         "state_seconds": dict(usage.state_seconds),
         "energy_joules": dict(usage.energy_joules),
         "throttled_seconds": dict(usage.throttled_seconds),
+        "host_energy_joules": usage.host_energy_joules,
+        "host_energy_measured_seconds": usage.host_energy_measured_seconds,
         "clock_cycles": usage.clock_cycles,
         "clock_seconds": usage.clock_seconds,
         "storage_wait_seconds": usage.storage_wait_seconds,

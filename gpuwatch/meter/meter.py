@@ -9,6 +9,7 @@ from gpuwatch.meter.booking import Booking, book_clock, book_energy, clock_of, d
 from gpuwatch.meter.counts import book_counts
 from gpuwatch.meter.device import DeviceMeter, Look, Nature
 from gpuwatch.meter.energy import Energy, Gaps
+from gpuwatch.meter.host import Part
 from gpuwatch.meter.shares import (
     UNALLOCATED,
     UNATTRIBUTED,
@@ -20,7 +21,7 @@ from gpuwatch.meter.shares import (
     unattributed,
 )
 from gpuwatch.meter.states import StateRule, classify, idle_level, power_of
-from gpuwatch.model import EMPTY, DeviceUsage, Reading, RowKey, Usage
+from gpuwatch.model import EMPTY, DeviceUsage, JobKey, Reading, RowKey, Usage
 
 # Where no power limit is known: above any board, module or node.
 MOST_WATTS = 20_000.0
@@ -208,6 +209,15 @@ class Meter:
         fastest = self.settings.jump_factor * (_limit_of(electric, look.nature) or MOST_WATTS)
         modelled = None if electric is None else electric.modelled_watts
         return meter.energy.advance(now, watts, joules, held, fastest, self._gaps, modelled)
+
+    def book_host(self, job: JobKey, part: Part) -> None:
+        """A part of the host's energy, on one of the job's rows: that which has some already, else the first."""
+        mine = sorted(row for row in self.rows if (row.job_id, row.started) == job)
+        if mine:
+            row = next((each for each in mine if self.rows[each].host_energy_joules is not None), mine[0])
+            more = Usage(host_energy_joules=part.joules, host_energy_measured_seconds=part.seconds)
+            self.rows[row] += more
+            self.changed.add(row)
 
     def finish(self) -> None:
         """Book what still waits for a reading that will not come; nothing is metered after this."""

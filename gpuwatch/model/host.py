@@ -209,6 +209,12 @@ class HostReading:
         "domain",
         kind="counter", low=0,
     )  # fmt: skip
+    energy_divided_joules: Labelled = metric(
+        "gpuwatch_host_divided_energy_joules_total",
+        "Energy of the host since the agent began, as it was divided: to jobs, and what stays with the node.",
+        "to",
+        kind="counter", low=0,
+    )  # fmt: skip
     power_watts: Labelled = metric(
         "gpuwatch_host_power_watts",
         "Power by meter: ipmi is the whole chassis, others are named as their energy.",

@@ -37,6 +37,8 @@ ROW_NUMBERS: Mapping[str, str] = {
     "memory_byte_seconds": "memory_byte_seconds_total",
     "tensor_seconds": "tensor_seconds_total",
     "energy_unmeasured_seconds": "energy_unmeasured_seconds_total",
+    "host_energy_joules": "host_energy_joules_total",
+    "host_energy_measured_seconds": "host_energy_measured_seconds_total",
     "clock_cycles": "clock_cycles_total",
     "clock_seconds": "clock_seconds_total",
     "storage_wait_seconds": "storage_wait_seconds_total",

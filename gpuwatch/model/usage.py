@@ -41,6 +41,13 @@ class JobKey(NamedTuple):
     started: int
 
 
+class GroupUse(NamedTuple):
+    """What a job's control group has used of the processors, seconds, and holds of the memory; None: not known."""
+
+    cpu_seconds: float | None
+    memory_bytes: float | None
+
+
 class RowKey(NamedTuple):
     """The key of one row of counters: a job and one of its devices."""
 
@@ -140,6 +147,16 @@ class Usage:
     """When it was first seen working, Unix seconds."""
     last_in_state: Labelled = EMPTY
     """When it was last seen in each of `STATES`, Unix seconds."""
+    host_energy_joules: float | None = metric(
+        "gpuwatch_job_host_energy_joules_total",
+        "Energy of the node itself by the job's processor time and memory; the job's, on one of its devices.",
+        kind="counter",
+    )
+    host_energy_measured_seconds: float | None = metric(
+        "gpuwatch_job_host_energy_measured_seconds_total",
+        "Time of the job on the node in which its part of the node's energy was known; on the same device.",
+        kind="counter",
+    )
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -159,6 +176,8 @@ class Usage:
             max(self.energy_gap_seconds, other.energy_gap_seconds),
             _least(self.first_working, other.first_working),
             _latest(self.last_in_state, other.last_in_state),
+            _sum_optional(self.host_energy_joules, other.host_energy_joules),
+            _sum_optional(self.host_energy_measured_seconds, other.host_energy_measured_seconds),
         )
 
     @property

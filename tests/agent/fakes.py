@@ -11,7 +11,7 @@ from gpuwatch.agent.sampler import Sampler
 from gpuwatch.agent.state import StateDirectory
 from gpuwatch.errors import Unavailable
 from gpuwatch.jobs.base import JobsReading, Variable
-from gpuwatch.model import Allocation, Device, HostReading, Reading, Site
+from gpuwatch.model import Allocation, Device, GroupUse, HostReading, Reading, Site
 
 
 class FakeClock:
@@ -72,10 +72,13 @@ class FakeDevices:
 
 
 class FakeHost:
-    """A host with one number."""
+    """A host with one number, and what a test gives it of meters."""
+
+    def __init__(self) -> None:
+        self.joules: Callable[[], dict[str, float]] = dict
 
     def read(self, now):
-        return HostReading(now, load1=0.5)
+        return HostReading(now, load1=0.5, cpu_count=10.0, energy_joules=self.joules())
 
 
 class FakeJobs:
@@ -88,6 +91,7 @@ class FakeJobs:
         self.error: Exception | None = None
         self.pids: dict[int, str] = {}
         self.waits: dict[str, float] = {}
+        self.uses: dict[str, GroupUse] = {}
         self.declared: dict[str, Variable] = {}
         self.meanwhile = lambda: None
 
@@ -97,8 +101,9 @@ class FakeJobs:
             raise self.error
         claims = tuple(Allocation(job, uid, 1.0, "whole") for uid, job in self.holders.items())
         return JobsReading(
-            claims, frozenset(self.alive), storage_waits=dict(self.waits), declared=dict(self.declared)
-        )
+            claims, frozenset(self.alive), storage_waits=dict(self.waits), group_uses=dict(self.uses),
+            declared=dict(self.declared),
+        )  # fmt: skip
 
     def job_of(self, pid, runs):
         for run in runs.values():
@@ -141,13 +146,14 @@ class FakeNode:
         self.clock = FakeClock()
         self.devices = FakeDevices(self.clock, devices)
         self.jobs = FakeJobs()
+        self.host = FakeHost()
         self.sink = Collected()
         self.begin()
 
     def begin(self) -> None:
         self.directory = self.open()
         self.directory.__enter__()
-        self.sampler = Sampler({"fake": self.devices}, {"system": FakeHost()}, {"local": self.jobs}, self.deadline)
+        self.sampler = Sampler({"fake": self.devices}, {"system": self.host}, {"local": self.jobs}, self.deadline)
         site = Site("c", "node")
         self.agent = Agent(
             site, self.sampler, [self.sink], self.directory, clock=self.clock, save_seconds=self.save_seconds

@@ -156,9 +156,9 @@ def test_refused_answers_are_told_once(tmp_path: Path) -> None:
 
 def test_thread_ends_with_the_source(tmp_path: Path) -> None:
     """As when the configuration is read again."""
-    before = {each.ident for each in threading.enumerate()}
+    before = set(threading.enumerate())
     chassis = Chassis(pace(saying(tmp_path / "ipmitool", IPMI.format(watts=400)), interval=3600.0))
-    mine = [each for each in threading.enumerate() if each.ident not in before and each.name == "host ipmi"]
+    mine = [each for each in threading.enumerate() if each not in before and each.name == "host ipmi"]
     while chassis.read()[0] is None and mine[0].is_alive():
         threading.Event().wait(0.01)
     del chassis

@@ -56,6 +56,8 @@ class Held:
             state_seconds={"working": 0.75 * seconds, "idle": 0.25 * seconds},
             energy_joules={"counter": 512.25 * seconds, "integrated": 7.0 * seconds},
             throttled_seconds={"sw_power_cap": 0.0078125 * seconds},
+            host_energy_joules=104.0 * seconds,
+            host_energy_measured_seconds=0.5 * seconds,
             clock_cycles=1e9 * seconds,
             clock_seconds=seconds,
             first_working=self.started + 1.0,

@@ -20,6 +20,7 @@ WHOLE = Usage(
     energy_joules={"counter": 512345.6, "integrated": 7.0, "modelled": 1e-9},
     throttled_seconds={"sw_power_cap": 12.5, "sw_thermal": 1 / 3, "hw_thermal": 2.0, "other": 4.0},
     clock_cycles=1.71e12, clock_seconds=900.0, storage_wait_seconds=41.5,
+    host_energy_joules=61200.0, host_energy_measured_seconds=995.0,
     link_bytes={"pcie_receive": 2.1e12, "pcie_transmit": 2.6e11, "nvlink_receive": 3e21, "nvlink_transmit": 0.0},
     errors={"ecc_corrected": 3.0, "ecc_uncorrected": 0.0, "xid": 1.0},
     energy_gap_seconds=0.3, first_working=T0 + 42.0,
