@@ -47,9 +47,10 @@ def has_graphics(sysfs: str, vendor: int) -> bool:
     return any(each.kind in (None, DISPLAYS, ACCELERATORS) for each in functions(sysfs, vendor))
 
 
-def number(path: Path) -> int | None:
+def number(path: Path | str) -> int | None:
     """The number in a file of sysfs, None where there is none."""
     try:
-        return int(path.read_bytes()[:32], 0)
+        with open(path, "rb") as file:  # noqa: PTH123 - read each second, and a Path costs more than the call
+            return int(file.read(32), 0)
     except (OSError, ValueError):
         return None

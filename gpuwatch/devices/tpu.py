@@ -3,9 +3,9 @@
 | value | asked | source | instead |
 |---|---|---|---|
 | utilization | each read | duty cycle; the mean of a chip's devices | 0 where nobody has the chip's node open |
-| memory used | each read | HBM usage; the sum of a chip's devices | |
+| memory used | 5 s | HBM usage; the sum of a chip's devices | |
 | memory total | 30 s | HBM total, the same | |
-| memory activity | each read | HBM utilization, which Google's client calls that of the bandwidth | |
+| memory activity | 5 s | HBM utilization, which Google's client calls that of the bandwidth | |
 | tensor activity | each read | the device plugin on GKE, or `libtpu`: the service does not say it | |
 | tensor idle time, queued programs | 10 s | the service | |
 | uptime, durations of programs, transfers | 30 s | the service; quantiles from its exponential buckets | |
@@ -25,7 +25,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,7 +37,7 @@ from gpuwatch.devices.tpu_chips import Chip
 from gpuwatch.devices.tpu_owners import Owners, variable
 from gpuwatch.devices.tpu_runtime import EXTRA, Answer, Library, RuntimePort, installed
 from gpuwatch.devices.tpu_values import Layout, Values, values_of
-from gpuwatch.errors import Absent, Unavailable
+from gpuwatch.errors import Absent, ConfigurationError, Unavailable
 from gpuwatch.model import EMPTY, Device, Process, Reading, Site
 
 if TYPE_CHECKING:
@@ -57,7 +56,10 @@ _TODO = {
     "libtpu": "install libtpu where the agent's Python finds it, or leave devices.tpu.libtpu unset",
 }
 
+_PORT = "port "
+
 PORTS_VARIABLE = "TPU_RUNTIME_METRICS_PORTS"
+HOST_VARIABLE = "HOST_IP"
 DEFAULT_PORT = 8431
 POLL_SECONDS = 0.5
 _MOST_PORTS = 64
@@ -73,16 +75,6 @@ def _page(url: str) -> str:
 
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 PageUrl = Annotated[str, AfterValidator(_page)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Poll:
-    """What one look at all chips found: arguments of readings, and holders, by uid."""
-
-    values: Mapping[str, dict[str, Any]]
-    holders: Mapping[str, tuple[int, ...] | None]
-    rejected: Mapping[str, int]
-    resting: frozenset[str]
 
 
 class TpuDevices:
@@ -102,7 +94,8 @@ class TpuDevices:
         )
         device_plugin_url: PageUrl | None = Field(
             default=None,
-            description="page of GKE's device plugin, as http://127.0.0.1:2112/metrics; what it says comes first",
+            description="page of GKE's device plugin, which comes first: http://127.0.0.1:2112/metrics, or with "
+            "{HOST_IP} for the node's address in the environment",
         )
         libtpu: bool = Field(
             default=False,
@@ -128,7 +121,8 @@ class TpuDevices:
         self._sdk = (sdk or _sdk)() if settings.libtpu else None
         self._chips: dict[str, Chip] = {}
         self._lock = Lock()
-        self._polled: tuple[float, _Poll] | None = None
+        self._polled: tuple[float, Mapping[str, Reading]] | None = None
+        self._changed = False
         self._answers: Mapping[str, Answer] = {}
         self._holding: frozenset[int] = frozenset()
         self._from_holders: tuple[int, ...] = ()
@@ -158,40 +152,38 @@ class TpuDevices:
 
     def read(self, device: Device, now: float) -> Reading:
         """One reading; whichever chip is read first at a moment asks for all."""
-        chip = self._chips.get(device.uid)
-        if chip is None or not chip.there:
-            raise Unavailable(f"{device.uid}: the chip is no longer on the PCI bus; see lspci -d 1ae0: and dmesg")
         with self._lock:
             if self._polled is None or self._polled[0] != now:
-                self._polled = now, self._poll()
-                rejected = self._polled[1].rejected
-            else:
-                rejected = EMPTY
-            poll = self._polled[1]
-        return _reading(chip, now, poll, rejected)
+                self._polled = now, self._poll(now)
+            reading = self._polled[1].get(device.uid)
+        if reading is None:
+            raise Unavailable(f"{device.uid}: the chip is no longer on the PCI bus; see lspci -d 1ae0: and dmesg")
+        return reading
 
-    def _poll(self) -> _Poll:
+    def _poll(self, now: float) -> Mapping[str, Reading]:
+        """A reading of every chip that is there; the first of them has all that was not believed."""
         chips = tuple(self._chips.values())
-        nodes = [node for chip in chips for node in chip.nodes]
-        by_node = self._owners.look(nodes, soon=self._changed())
+        by_node = self._owners.look([node for chip in chips for node in chip.nodes], self._changed)
         holders = {chip.uid: _holders(chip, by_node) for chip in chips}
         held = _places(chips, holders)
-        answers = self._ask(self._numbers(holders))
-        self._answers = answers
+        before = _answering(self._answers)
+        answers = self._answers = self._ask(self._numbers(holders))
+        self._changed = _answering(answers) != before
         layout = Layout(len(chips), chips[0].generation.devices, chips[0].generation.by_chip, held)
-        ports = [each for name, each in answers.items() if name.startswith("port ")]
+        ports = [each for name, each in answers.items() if name.startswith(_PORT)]
         told = [values_of(ports, layout)]
-        told += [values_of([each], layout) for name, each in answers.items() if not name.startswith("port ")]
+        told += [values_of([each], layout) for name, each in answers.items() if not name.startswith(_PORT)]
         values, rejected = _merged(chips, told)
         # A port that nobody who has a chip has opened: who is seen is not all there is.
         stranger = not held and any(each.state != "absent" for each in ports)
-        resting = frozenset(uid for uid, pids in holders.items() if pids == () and not stranger)
-        return _Poll(values, holders, rejected, resting)
-
-    def _changed(self) -> bool:
-        """Whether what answers does not go with who is known to hold a chip."""
-        answers = any(name.startswith("port ") and each.state == "answers" for name, each in self._answers.items())
-        return bool(self._answers) and answers != bool(self._holding)
+        readings: dict[str, Reading] = {}
+        for chip in chips:
+            if chip.there:
+                pids = holders[chip.uid]
+                if pids == () and not stranger:
+                    values[chip.uid].setdefault("utilization_ratio", 0.0)
+                readings[chip.uid] = _reading(chip, now, values[chip.uid], pids, EMPTY if readings else rejected)
+        return readings
 
     def _ask(self, numbers: Sequence[int]) -> dict[str, Answer]:
         """What everything says that can be asked, by its name; ports in their order, that of the chips."""
@@ -203,9 +195,9 @@ class TpuDevices:
         until = self._clock() + POLL_SECONDS
         # Those that answered before come first: one that hangs must not take their time.
         good = {name for name, each in self._answers.items() if each.state != "silent"}
-        turn = sorted(numbers, key=lambda number: f"port {number}" not in good)
+        turn = sorted(numbers, key=lambda number: f"{_PORT}{number}" not in good)
         found = {number: self._ports[number].ask(until) for number in turn}
-        answers = {f"port {number}": found[number] for number in numbers}
+        answers = {f"{_PORT}{number}": found[number] for number in numbers}
         if self._plugin is not None:
             answers["device plugin"] = self._plugin.ask()
         if self._sdk is not None:
@@ -267,13 +259,21 @@ class TpuDevices:
 def _plugin(url: str) -> DevicePlugin:
     from gpuwatch.devices.tpu_plugin import DevicePlugin
 
-    return DevicePlugin(url)
+    address = os.environ.get(HOST_VARIABLE, "")
+    if f"{{{HOST_VARIABLE}}}" in url and not address:
+        raise ConfigurationError([f"devices.tpu.device_plugin_url: {HOST_VARIABLE} is not in the environment"])
+    return DevicePlugin(url.replace(f"{{{HOST_VARIABLE}}}", f"[{address}]" if ":" in address else address))
 
 
 def _sdk() -> Sdk:
     from gpuwatch.devices.tpu_sdk import Sdk
 
     return Sdk()
+
+
+def _answering(answers: Mapping[str, Answer]) -> frozenset[str]:
+    """Which ports answer."""
+    return frozenset(name for name, each in answers.items() if each.state == "answers" and name.startswith(_PORT))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -298,9 +298,7 @@ def _places(chips: Sequence[Chip], holders: Mapping[str, tuple[int, ...] | None]
     return frozenset(place for place, chip in enumerate(chips) if holders[chip.uid])
 
 
-def _merged(
-    chips: Sequence[Chip], told: Sequence[Values]
-) -> tuple[Mapping[str, dict[str, Any]], Mapping[str, int]]:
+def _merged(chips: Sequence[Chip], told: Sequence[Values]) -> tuple[dict[str, dict[str, Any]], Mapping[str, int]]:
     """All values of each chip, the later teller's first; and all that was not believed."""
     values: dict[str, dict[str, Any]] = {chip.uid: {} for chip in chips}
     rejected: dict[str, int] = {}
@@ -312,16 +310,14 @@ def _merged(
     return values, rejected
 
 
-def _reading(chip: Chip, now: float, poll: _Poll, rejected: Mapping[str, int]) -> Reading:
-    values = dict(poll.values.get(chip.uid, EMPTY))
-    holders = poll.holders.get(chip.uid)
-    if chip.uid in poll.resting:
-        values.setdefault("utilization_ratio", 0.0)
+def _reading(
+    chip: Chip, now: float, values: Mapping[str, Any], pids: tuple[int, ...] | None, rejected: Mapping[str, int]
+) -> Reading:
     return Reading(
         device=chip.uid,
         time=now,
         modelled_watts=_watts(chip.generation.model, values.get("utilization_ratio")),
-        processes=None if holders is None else tuple(map(Process, holders)),
+        processes=None if pids is None else tuple(map(Process, pids)),
         rejected=rejected,
         **values,
     )

@@ -57,7 +57,7 @@ class Chip:
     index: int
     generation: Generation
     nodes: tuple[Node, ...]
-    paths: tuple[Path, ...]
+    vendor_file: str
 
     @property
     def uid(self) -> str:
@@ -67,7 +67,7 @@ class Chip:
     @property
     def there(self) -> bool:
         """Whether it still answers on the bus."""
-        return pci.number(self.paths[0] / "vendor") == VENDOR
+        return pci.number(self.vendor_file) == VENDOR
 
 
 def chips(sysfs: str) -> tuple[Chip, ...]:
@@ -88,7 +88,7 @@ def chips(sysfs: str) -> tuple[Chip, ...]:
 def _chip(sysfs: str, functions: list[tuple[pci.Function, Generation]]) -> Chip:
     first, generation = functions[0]
     nodes = dict.fromkeys(node for each, _ in functions for node in _nodes(sysfs, each.path))
-    return Chip(first.address, 0, generation, tuple(nodes), tuple(each.path for each, _ in functions))
+    return Chip(first.address, 0, generation, tuple(nodes), str(first.path / "vendor"))
 
 
 def _numbered(found: list[Chip]) -> Iterator[Chip]:
@@ -97,7 +97,7 @@ def _numbered(found: list[Chip]) -> Iterator[Chip]:
     accel = all(chip.nodes and chip.nodes[0].name.startswith("accel") for chip in found)
     own = accel and len(set(orders)) == len(orders)
     for place, chip in enumerate(found):
-        yield Chip(chip.address, orders[place] if own else place, chip.generation, chip.nodes, chip.paths)
+        yield Chip(chip.address, orders[place] if own else place, chip.generation, chip.nodes, chip.vendor_file)
 
 
 def _nodes(sysfs: str, function: Path) -> Iterator[Node]:

@@ -35,6 +35,7 @@ class Owners:
         self._nodes: dict[str, Node] = {}
         self._next = float("-inf")
         self._soon = float("-inf")
+        self._wanted = False
         self.complete = False
         self.refused = ""
 
@@ -46,7 +47,9 @@ class Owners:
         self._nodes = {node.name: node for node in nodes}
         began = self._clock()
         lost = sum(self._lose(name) for name in list(self._held)) > 0
-        if began >= self._next or ((soon or lost) and began >= self._soon):
+        self._wanted = self._wanted or soon or lost
+        if began >= self._next or (self._wanted and began >= self._soon):
+            self._wanted = False
             self._search()
             spent = self._clock() - began
             self._next = began + max(LEAST_SECONDS, PACE * spent)

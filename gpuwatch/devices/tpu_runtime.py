@@ -34,6 +34,10 @@ OPTIONS = (
     ("grpc.default_authority", "localhost"),
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
+    # Measured bandwidth, retries and configurations by DNS cost a wake-up or a filter for each call.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.enable_retries", 0),
+    ("grpc.service_config_disable_resolution", 1),
 )
 
 DUTY = "tpu.runtime.tensorcore.dutycycle.percent"
@@ -63,11 +67,14 @@ CORE = frozenset({DUTY, USED, TOTAL})
 """What a runtime says that is too old to list what it says."""
 
 PERIODS: Mapping[str, float] = {
-    **dict.fromkeys((DUTY, USED, BANDWIDTH), 0.0),
+    DUTY: 0.0,
+    **dict.fromkeys((USED, BANDWIDTH), 5.0),
     **dict.fromkeys((IDLE, QUEUE), 10.0),
     **dict.fromkeys((TOTAL, UPTIME, PROGRAMS, *TRANSFERS), 30.0),
 }
 """What is asked for, and how often; in between, what was said last of the slow ones stands."""
+
+_SLOW_AT_ONCE = 2
 
 Answered = Literal["answers", "absent", "silent"]
 
@@ -123,6 +130,8 @@ class RuntimePort:
         self._library = library
         self._clock = clock
         self._channel: Any = None
+        self._methods: Mapping[str, Any] = {}
+        self._requests: dict[str, bytes] = {}
         self._listed: frozenset[str] | None = None
         self._list_at = 0.0
         self._due: dict[str, float] = {}
@@ -179,6 +188,7 @@ class RuntimePort:
         if target is not None:
             self._library.load()
             self._channel = self._library.grpc.insecure_channel(target, options=OPTIONS)
+            self._methods = {name: self._channel.unary_unary(name) for name in (tpu_wire.LIST, tpu_wire.GET)}
         return target is not None
 
     def _list(self, until: float) -> frozenset[str]:
@@ -200,14 +210,15 @@ class RuntimePort:
         self, listed: Iterable[str], until: float, rejected: dict[str, int]
     ) -> Mapping[str, tuple[Sample, ...]]:
         found: dict[str, tuple[Sample, ...]] = {}
-        # The slow ones a few at a time, so that no second costs much more than another.
+        # The slow ones a few at a time but at first, so that no second costs much more than another.
         slow = 0
         for name, period in PERIODS.items():
             if name not in listed:
                 continue
-            if period and (slow >= 2 or self._clock() < self._due.get(name, 0.0)):
-                continue
-            slow += period > 0
+            if period and name in self._due:
+                if slow >= _SLOW_AT_ONCE or self._clock() < self._due[name]:
+                    continue
+                slow += 1
             samples = self._asked(name, until, rejected)
             if period:
                 self._due[name] = self._clock() + period
@@ -217,7 +228,10 @@ class RuntimePort:
         return self._slow | found
 
     def _asked(self, name: str, until: float, rejected: dict[str, int]) -> tuple[Sample, ...]:
-        body = self._call(tpu_wire.GET, self._library.messages["MetricRequest"](metric_name=name), until)
+        if name not in self._requests:
+            request = self._library.messages["MetricRequest"](metric_name=name)
+            self._requests[name] = request.SerializeToString()
+        body = self._call(tpu_wire.GET, self._requests[name], until)
         if body is None:
             rejected["refused"] = rejected.get("refused", 0) + 1
             self.renew()
@@ -228,16 +242,14 @@ class RuntimePort:
             rejected["malformed"] = rejected.get("malformed", 0) + 1
             return ()
 
-    def _call(self, method: str, request: Any, until: float) -> bytes | None:
+    def _call(self, method: str, request: bytes, until: float) -> bytes | None:
         """The answer's bytes, None where the service refuses this question alone."""
         grpc = self._library.grpc
         timeout = min(CALL_SECONDS, until - self._clock())
         if timeout <= 0:
             raise _Lost("was not asked: others took the time")
-        if not isinstance(request, bytes):
-            request = request.SerializeToString()
         try:
-            answer: bytes = self._channel.unary_unary(method)(request, timeout=timeout)
+            answer: bytes = self._methods[method](request, timeout=timeout)
         except grpc.RpcError as exc:
             code = exc.code()
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:

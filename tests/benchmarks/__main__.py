@@ -27,6 +27,7 @@ from tests.benchmarks import (
     soak,
     spool,
     top,
+    tpu,
     ui,
     watching,
 )
@@ -57,6 +58,7 @@ def main() -> None:
         figures |= {**report.measure(), **ui.measure()}
         figures |= {**influx_lines.measure(), **influx_replay.measure(), **spool.measure()}
         figures |= {**pushing.measure(arguments.duration), **top.measure(), **amd.measure(arguments.duration)}
+        figures |= tpu.measure(arguments.duration)
     if arguments.soak:
         figures |= soak.measure(arguments.soak)
     print(json.dumps(figures))

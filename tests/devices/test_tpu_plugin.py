@@ -16,6 +16,7 @@ from gpuwatch.devices import tpu_runtime as runtime
 from gpuwatch.devices.tpu import TpuDevices
 from gpuwatch.devices.tpu_plugin import parsed
 from gpuwatch.devices.tpu_wire import Sample
+from gpuwatch.errors import ConfigurationError
 from tests.devices.tpus import Connect, Host, Serve, read, runtime_of
 
 LABELS = 'container="w",make="cloud-tpu",model="tpu-v6e-slice",namespace="n",pod="p-1",tpu_topology="2x4"'
@@ -149,3 +150,18 @@ def test_an_address_that_is_none_is_a_mistake_of_the_configuration(url: str) -> 
     """Found at the start."""
     with pytest.raises(ValidationError):
         TpuDevices.Settings(device_plugin_url=url)
+
+
+@pytest.mark.parametrize(("address", "shown"), [("10.0.0.7", "10.0.0.7"), ("fd00::7", "[fd00::7]")])
+def test_the_address_of_the_node_may_come_from_the_environment(
+    address: str, shown: str, tpu_host: Host, tpu_source: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One configuration is that of all pods; without the variable it is a mistake."""
+    node, url = tpu_host("v6e", 1), "http://{HOST_IP}:2112/metrics"
+    monkeypatch.setenv("HOST_IP", address)
+    source = tpu_source(node, device_plugin_url=url)
+    monkeypatch.delenv("HOST_IP")
+
+    assert f"http://{shown}:2112/metrics" == source._plugin.url
+    with pytest.raises(ConfigurationError, match="HOST_IP is not in the environment"):
+        tpu_source(node, device_plugin_url=url)
