@@ -131,19 +131,31 @@ def _ambiguous(numbers: Sequence[frozenset[int]], total: int) -> bool:
 
 
 def _positions(name: str, answers: Sequence[Answer], layout: Layout) -> tuple[list[Positions], int]:
-    """Which device each number of a metric means, by port, and how many devices of a chip the metric knows."""
-    numbers = [
+    """Which device each number of a metric means, by port, and how many devices of a chip the metric knows.
+
+    What is said of some devices alone is numbered as memory is, which is said of all.
+    """
+    numbers = _numbers(name, answers)
+    # Told by chip, unless there are more numbers than chips.
+    told_by_chip = name in (runtime.LINKS, runtime.THROTTLE) or (name == runtime.DUTY and layout.by_chip)
+    if told_by_chip and len(frozenset().union(*numbers)) <= layout.chips:
+        return placed(numbers, layout.chips, layout.held), 1
+    total = layout.chips * layout.devices
+    held = None
+    if layout.held is not None:
+        held = frozenset(chip * layout.devices + n for chip in layout.held for n in range(layout.devices))
+    all_numbers = _numbers(runtime.USED, answers)
+    if all(own <= every for own, every in zip(numbers, all_numbers, strict=True)):
+        numbers = all_numbers
+    return placed(numbers, total, held), layout.devices
+
+
+def _numbers(name: str, answers: Sequence[Answer]) -> list[frozenset[int]]:
+    """The devices of which a metric is said, by port."""
+    return [
         frozenset(each.device for each in answer.samples.get(name, ()) if each.device is not None)
         for answer in answers
     ]
-    # Told by chip, unless there are more numbers than chips.
-    told_by_chip = name in (runtime.LINKS, runtime.THROTTLE) or (name == runtime.DUTY and layout.by_chip)
-    by_chip = told_by_chip and len(frozenset().union(*numbers)) <= layout.chips
-    per_chip = 1 if by_chip else layout.devices
-    held = None
-    if layout.held is not None:
-        held = frozenset(chip * per_chip + each for chip in layout.held for each in range(per_chip))
-    return placed(numbers, layout.chips * per_chip, held), per_chip
 
 
 def _fold(name: str, column: _Column, answers: Sequence[Answer], layout: Layout, values: Values) -> None:

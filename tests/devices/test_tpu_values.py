@@ -134,3 +134,18 @@ def test_distributions_with_the_same_buckets_are_one() -> None:
 def test_buckets_without_sense_have_no_quantiles(bad: Buckets) -> None:
     """Nothing is made up, and nothing overflows."""
     assert {} == quantiles([bad], QUANTILES)
+
+
+def test_what_is_said_of_some_devices_is_numbered_as_memory_is() -> None:
+    """A process that holds the last two of four chips numbers them from 0, and says of one alone what waits."""
+
+    def samples(*numbers: int) -> tuple[Sample, ...]:
+        return tuple(Sample(number, 10.0 + number) for number in numbers)
+
+    said = {runtime.USED: samples(0, 1), runtime.DUTY: samples(0, 1), runtime.QUEUE: samples(1)}
+    values = values_of([Answer("answers", samples=said)], Layout(4, held=frozenset({2, 3})))
+
+    assert [{}, {}] == values.chips[:2]
+    assert [(10.0, None), (11.0, 11.0)] == [
+        (chip["memory_used_bytes"], chip.get("queued_programs")) for chip in values.chips[2:]
+    ]
