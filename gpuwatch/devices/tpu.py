@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 _TODO_OF_PORT = "see whether the process on it is a TPU's (tpu-info), or set devices.tpu.ports"
 _TODO_OF_HOLDERS = (
-    "give the agent CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH and the host's processes (hostPID); without, the batch "
+    "use the drop-in other-users.conf (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH), in a pod hostPID; without, the batch "
     "system says who holds a chip, and whether one rests is not known"
 )
 _TODO = {
