@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -336,3 +338,25 @@ def test_without_the_extra_chips_are_listed_and_it_is_said(
         each.getMessage() for each in caplog.records
     ]
     assert ("metric service", False) == (told.what, told.well)
+
+
+def test_grpc_is_loaded_once_a_runtime_answers(tpu_host: Host, tpu_runtime: Serve) -> None:
+    """A host whose chips rest stays as small as one without any."""
+    node = tpu_host("v4", 2)
+    runtime = runtime_of(node, tpu_runtime)
+    program = f"""
+import sys
+from gpuwatch.devices.tpu import TpuDevices
+from gpuwatch.model import Site
+found = []
+for ports in ((1,), ({runtime.port},)):
+    source = TpuDevices(TpuDevices.Settings(ports=ports), Site(sysfs={str(node.sysfs)!r}))
+    for device in source.scan(1.0):
+        source.read(device, 1.0)
+    found.append(sorted({{"grpc", "google.protobuf", "ssl", "subprocess"}} & set(sys.modules)))
+    source.close()
+print(found)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert "[[], ['google.protobuf', 'grpc'" in done.stdout
