@@ -226,6 +226,8 @@ def _usage(document: Document) -> Usage:
         energy_gap_seconds=document["energy_gap_seconds"],
         first_working=document["first_working"],
         last_in_state=document["last_in_state"],
+        host_energy_joules=document.get("host_energy_joules"),
+        host_energy_measured_seconds=document.get("host_energy_measured_seconds"),
     )
 
 
@@ -239,7 +241,10 @@ def _quality(document: Document) -> Quality:
     hours, energy, states = (_figure(kind, told["figures"][kind]) for kind in KINDS)
     allocated, held = told["allocated_device_seconds"], told["held_device_seconds"]
     devices = document["device_count"] or 1.0
-    return Quality(hours, energy, states, allocated, held, devices, _gaps(told["allocation_missing"]))
+    return Quality(
+        hours, energy, states, allocated, held, devices, _gaps(told["allocation_missing"]),
+        told.get("host_energy_measured_seconds"), told.get("node_seconds", 0.0),
+    )  # fmt: skip
 
 
 def _figure(kind: Kind, each: Document) -> Figure:
@@ -284,6 +289,7 @@ def _row(each: Document) -> Row:
     told = {
         "held_seconds": each["held_device_seconds"], "allocated_seconds": each["allocated_device_seconds"],
         **{name: each[name] for name in ("energy_joules", "facility_joules", "carbon_grams")},
+        "host_joules": each.get("host_joules"),
         **{f"{COST}{currency}": cost for currency, cost in each["cost"].items()},
     }  # fmt: skip
     amounts = {name: value for name, value in told.items() if value is not None}

@@ -161,6 +161,8 @@ def _energies(totals: Document) -> Iterator[str]:
         f", measured for {100 * covered:.0f} % of the held time" if covered is not None and covered < 0.995 else ""
     )
     yield amount("energy", sum(totals["energy_joules"].values())) + partly
+    if totals.get("host_energy_joules") is not None:
+        yield f"{amount('energy', totals['host_energy_joules'])} of the nodes' processors and memory, where known"
     if totals["facility_joules"] is not None:
         yield f"{amount('energy', totals['facility_joules'])} with host and cooling"
 

@@ -123,6 +123,7 @@ def detail_lines(
         ("held", _held(view)),
         ("at work", _at_work(view.job.usage)),
         ("energy", _energy(view)),
+        ("host", _host(view)),
         ("measured", _measured(view)),
         ("cost", _cost(view)),
         ("progress", _progress(view.job, now)),
@@ -219,6 +220,15 @@ def _energy(view: JobView) -> Iterator[str]:
         longest = f", {amount('wall', figure.longest_gap)} at most on end" if figure.longest_gap else ""
         unmeasured = _share(usage.energy_unmeasured_seconds, usage.held_seconds)
         yield f"not measured for {unmeasured} of the held time{longest}"
+
+
+def _host(view: JobView) -> Iterator[str]:
+    """The job's part of its nodes' own energy, which is in no energy of devices; nothing where none is known."""
+    joules, covered = view.job.usage.host_energy_joules, view.quality.host_coverage
+    if joules is None:
+        return
+    known = "" if covered is None else f", known for {_percent(covered)} of its time on the nodes"
+    yield f"{amount('energy', joules)} of processors and memory, by its CPU time and memory{known}"
 
 
 def _cost(view: JobView) -> Iterator[str]:

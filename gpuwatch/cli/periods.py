@@ -101,6 +101,7 @@ def document(row: Row) -> dict[str, object]:
         "held_device_hours": _hours(amounts.get("held_seconds")),
         "cpu_hours": _hours(row.cpu_seconds),
         "energy_joules": amounts.get("energy_joules"),
+        "host_joules": amounts.get("host_joules"),
         "facility_joules": amounts.get("facility_joules"),
         "cost": costs(amounts),
         "carbon_grams": amounts.get("carbon_grams"),
@@ -115,7 +116,7 @@ def costs(amounts: Mapping[str, float]) -> dict[str, float]:
 
 _CSV = (
     "by", "name", "device_hours", "cpu_hours", "jobs", "energy_joules", "facility_joules", "carbon_grams", "cost",
-    "currency",
+    "currency", "host_joules",
 )  # fmt: skip
 
 
@@ -134,7 +135,8 @@ def write_csv(by: By, found: Grouped) -> None:
         money: list[tuple[str, float | None]] = [*costs(row.amounts).items()] or [("", None)]
         for number, (currency, cost) in enumerate(money):
             rest = (*hours, *amounts) if number == 0 else ("",) * 6
-            writer.writerow((by, name, *rest, _plain(cost), currency))
+            host = _plain(each["host_joules"]) if number == 0 else ""
+            writer.writerow((by, name, *rest, _plain(cost), currency, host))
 
 
 def table(asked: Asked, found: Grouped) -> Iterable[str]:

@@ -68,7 +68,7 @@ def needs(
 ) -> Needs:
     """What device-time comes to by the rates in force at `now`, and how long `count` devices take for it.
 
-    As the ledger reckons it: facility energy is that of the devices times PUE, where nobody measures the hosts.
+    Facility energy is that of the devices times PUE: as the ledger reckons it where nobody measures the hosts.
     """
     joules = None if watts is None else product(seconds, watts)
     figures = {
@@ -101,7 +101,8 @@ def assumptions(
         yield f"power about {devices.watts_of(spec):g} W per device, its {spec.watts_term}: {spec.source}"
     else:
         yield f"power of {devices.watts_of(spec):g} W ({spec.watts_term}) per device, {POWER_SOURCE}"
-    yield "; ".join(rate_words.bases(rates[0], now, rates[1])) + "; hosts are not in it, as the ledger has it"
+    bases = "; ".join(rate_words.bases(rates[0], now, rates[1]))
+    yield f"{bases}; hosts are not in it: the ledger has them where they are metered"
     price = rates[0].price_at(model, partition, now)
     if price is None:
         yield "no price is known, so cost is not; --rates or accounting.rates_file says it"

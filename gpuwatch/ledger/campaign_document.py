@@ -183,6 +183,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
         "energy_unmeasured_seconds": usage.energy_unmeasured_seconds,
         "energy_gap_seconds": usage.energy_gap_seconds,
         "energy_covered_ratio": _covered(usage),
+        "host_energy_joules": usage.host_energy_joules,
     }
 
 

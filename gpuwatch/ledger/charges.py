@@ -60,6 +60,7 @@ class Charge:
     held_seconds: float | None
     cpu_seconds: float | None
     energy_joules: float | None
+    host_joules: float | None
     covered_seconds: float | None
     seen: float
 
@@ -198,6 +199,7 @@ def _maker(
     allocated = None if devices is None else devices * seconds * of_all
     held = None if usage is None else usage.held_seconds * share
     joules = usage.joules * share if usage is not None and usage.energy_joules else None
+    host = None if usage is None or usage.host_energy_joules is None else usage.host_energy_joules * share
     covered = None if usage is None else max(0.0, usage.held_seconds - usage.energy_unmeasured_seconds) * share
     cpus = facts.cpus * seconds if with_cpus and facts is not None and facts.cpus is not None else None
     charged = held if allocated is None else allocated
@@ -205,7 +207,7 @@ def _maker(
     return lambda previous, counts: Charge(
         attempt.job_id, attempt.cluster, attempt.started, day.number, model, final, previous, counts,
         day.begins, day.ends, user, facts.account if facts else "", facts.partition if facts else "",
-        charged, allocated, held, cpus, joules, covered,
+        charged, allocated, held, cpus, joules, host, covered,
         min(day.ends, max((line.last_seen for line in part.lines), default=day.ends)),
     )  # fmt: skip
 

@@ -30,8 +30,8 @@ AT_ONCE = 5000
 
 KEY = ("job_id", "cluster", "attempt", "day", "model", "edition")
 SUMS = (
-    "charged_seconds", "allocated_seconds", "held_seconds", "cpu_seconds", "energy_joules", "facility_joules",
-    "cost", "carbon_grams", "covered_seconds",
+    "charged_seconds", "allocated_seconds", "held_seconds", "cpu_seconds", "energy_joules", "host_joules",
+    "facility_joules", "cost", "carbon_grams", "covered_seconds",
 )  # fmt: skip
 _COLUMNS = tuple(tables.charges.c.keys())
 
@@ -249,14 +249,16 @@ def _rows(connection: Connection, each: Charge, there: _There, tariffs: Tariffs)
 def row_of(each: Charge, edition: int, current: bool, rates: Rates) -> tuple[Any, ...]:
     """A row of `tables.charges`: a charge with its money and carbon by these rates."""
     figures = rates.figures(
-        each.begins, each.ends, each.charged_seconds, each.energy_joules, None, each.model, each.partition
-    )
+        each.begins, each.ends, each.charged_seconds, each.energy_joules, each.host_joules, each.model,
+        each.partition,
+    )  # fmt: skip
     return (
         each.job_id, each.cluster, each.attempt, each.day, each.model, edition, current, each.final,
         each.previous_day, each.counts, each.begins, each.ends, each.user, each.account, each.partition,
         each.charged_seconds, each.allocated_seconds, each.held_seconds, each.cpu_seconds, each.energy_joules,
-        figures.facility_joules, figures.cost, figures.currency if figures.cost is not None else "",
-        figures.carbon_grams, each.covered_seconds, each.seen, rates.version,
+        each.host_joules, figures.facility_joules, figures.cost,
+        figures.currency if figures.cost is not None else "", figures.carbon_grams,
+        each.covered_seconds, each.seen, rates.version,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from gpuwatch.ledger.questions import Question
 from gpuwatch.ledger.spans import spans
 from gpuwatch.ledger.sql import WHOLE, among
 
-AMOUNTS = ("held_seconds", "allocated_seconds", "energy_joules", "facility_joules", "carbon_grams")
+AMOUNTS = ("held_seconds", "allocated_seconds", "energy_joules", "host_joules", "facility_joules", "carbon_grams")
 _SUMS = ("charged_seconds", "cpu_seconds", *AMOUNTS)
 # By cluster and day the sums lie in order, which spares sorting them.
 _NAMED_BY = {"day": ("cluster", "day"), "month": ("cluster", "day"), "group": ("cluster", "account")}

@@ -18,7 +18,7 @@ NEEDED = ("held_seconds", "energy_unmeasured_seconds")
 
 OPTIONAL = (
     "busy_seconds", "memory_byte_seconds", "tensor_seconds", "clock_cycles", "clock_seconds",
-    "storage_wait_seconds",
+    "storage_wait_seconds", "host_energy_joules", "host_energy_measured_seconds",
 )  # fmt: skip
 
 LABELLED: Mapping[str, tuple[str, ...]] = {
@@ -75,7 +75,7 @@ _LABELS: Mapping[str, tuple[tuple[int, str], ...]] = {
     name: tuple((PLACES[f"{name}_{label}"], label) for label in labels) for name, labels in LABELLED.items()
 }
 _LAST = tuple((PLACES[f"last_{state}"], state) for state in STATES)
-_BUSY, _MEMORY, _TENSOR, _CYCLES, _CLOCK, _STORAGE = (PLACES[name] for name in OPTIONAL)
+_BUSY, _MEMORY, _TENSOR, _CYCLES, _CLOCK, _STORAGE, _HOST, _HOST_SECONDS = (PLACES[name] for name in OPTIONAL)
 _GAP, _WORKING = PLACES["energy_gap_seconds"], PLACES["first_working"]
 
 
@@ -98,6 +98,8 @@ def usage_of(values: Sequence[float | None]) -> Usage:
         energy_gap_seconds=values[_GAP] or 0.0,
         first_working=values[_WORKING],
         last_in_state=_labelled(values, _LAST),
+        host_energy_joules=values[_HOST],
+        host_energy_measured_seconds=values[_HOST_SECONDS],
     )
 
 

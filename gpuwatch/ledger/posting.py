@@ -47,6 +47,7 @@ _LIMITS: Mapping[str, float] = {
     "memory_byte_seconds": _CENTURY * 2**44,
     "clock_cycles": _CENTURY * 2e10,
     "energy_joules": _CENTURY * 20_000,
+    "host_energy_joules": _CENTURY * 20_000,
     "link_bytes": _CENTURY * 2**42,
     "errors": _LARGEST,
     "first_working": _LATEST,

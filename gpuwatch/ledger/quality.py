@@ -77,6 +77,17 @@ class Quality:
     held_seconds: float | None = None
     devices: float = 1.0
     reasons: tuple[Gap, ...] = ()
+    host_seconds: float | None = None
+    """Time on nodes in which its part of their own energy was known; None where it never was."""
+    node_seconds: float = 0.0
+    """Time on nodes, however many devices it had there."""
+
+    @property
+    def host_coverage(self) -> float | None:
+        """The part of its time on nodes in which its part of their energy was known."""
+        if self.host_seconds is None or self.node_seconds <= 0:
+            return None
+        return min(1.0, self.host_seconds / self.node_seconds)
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -119,7 +130,18 @@ def quality_of(scope: Job | Campaign, agents: Agents | None = None, explain: boo
         sum(run.usage.held_seconds - run.held_besides_seconds for run in allocated) if seen else None,
         (devices_of(scope.record) if scope.record is not None else None) or 1.0,
         unseen,
+        scope.usage.host_energy_measured_seconds,
+        _on_nodes(scope, runs),
     )
+
+
+def _on_nodes(job: Job, runs: Iterable[Run]) -> float:
+    """From first to last sight, added up over nodes; for all of its nodes alike where no agent saw which."""
+    seen: dict[tuple[str, int], float] = {}
+    for line in (line for run in runs for line in run.lines):
+        key = line.node, line.started
+        seen[key] = max(seen.get(key, 0.0), line.last_seen - line.started)
+    return sum(seen.values()) if seen else job.wall_seconds * max(1, len(job.nodes))
 
 
 def _figures(
@@ -239,6 +261,8 @@ def added(qualities: Iterable[Quality]) -> Quality:
         sum(each.held_seconds or 0.0 for each in comparable) if comparable else None,
         sum(each.devices for each in comparable) or 1.0,
         _merged(gap for each in found for gap in each.reasons),
+        sum(host) if (host := [each.host_seconds for each in found if each.host_seconds is not None]) else None,
+        sum(each.node_seconds for each in found),
     )
 
 
@@ -305,6 +329,9 @@ def quality_document(quality: Quality) -> dict[str, Any]:
         "allocation_differs": quality.differs,
         "allocation_difference": difference_text(quality) or None,
         "allocation_missing": _gap_documents(quality.reasons),
+        "host_energy_measured_seconds": quality.host_seconds,
+        "node_seconds": quality.node_seconds,
+        "host_energy_coverage_ratio": quality.host_coverage,
     }
 
 

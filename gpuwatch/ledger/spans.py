@@ -14,7 +14,7 @@ from gpuwatch.ledger.sql import among
 
 _DAY = 86_400.0
 _LATEST = 1e11
-_AMOUNTS = ("held_seconds", "allocated_seconds", "energy_joules", "facility_joules", "carbon_grams")
+_AMOUNTS = ("held_seconds", "allocated_seconds", "energy_joules", "host_joules", "facility_joules", "carbon_grams")
 
 
 def spans(

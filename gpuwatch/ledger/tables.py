@@ -10,7 +10,7 @@ from gpuwatch.ledger.measures import MEASURES, NEEDED
 from gpuwatch.ledger.sql import TEXT, WHOLE, WORDS
 from gpuwatch.model import STATES
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 metadata = MetaData()
 
@@ -257,6 +257,7 @@ charges = _table(
     Column("held_seconds", Float),
     Column("cpu_seconds", Float),
     Column("energy_joules", Float),
+    Column("host_joules", Float),
     Column("facility_joules", Float),
     Column("cost", Float),
     Column("currency", WORDS, nullable=False),
@@ -271,8 +272,9 @@ charges = _table(
 grows with each restatement, `current` marks the last one; `final`: the attempt had ended. `previous_day` is the
 last day before this one on which the job id had anything. `counts`: 0 where another row stands for the job id on
 this day, else 1, 2 if it is also its first in the month, 3 if it is its first at all. `seen` is up to when agents'
-counters are in it, `rates` the version in `rate_sets` that money and carbon were reckoned by. Seconds are
-device-seconds (CPU-seconds), None: not known.
+counters are in it. `host_joules` are those of the nodes' processors and memory, `energy_joules` those of devices
+alone. `rates` is the version in `rate_sets` that money and carbon were reckoned by. Seconds are device-seconds
+(CPU-seconds), None: not known.
 """
 Index("charges_day", charges.c.day, charges.c.cluster)
 COMES_BACK = charges.c.previous_day < charges.c.day - literal_column("1")
@@ -294,7 +296,7 @@ daily = _table(
         Column(name, Float)
         for name in (
             "charged_seconds", "allocated_seconds", "held_seconds", "cpu_seconds", "energy_joules",
-            "facility_joules", "cost", "carbon_grams", "covered_seconds",
+            "host_joules", "facility_joules", "cost", "carbon_grams", "covered_seconds",
         )
     ),
     Column("jobs", WHOLE, nullable=False),

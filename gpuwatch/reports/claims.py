@@ -36,9 +36,9 @@ class Claim:
     """One row; what is not stated is None. Base units: seconds, joules, watts, grams, FLOP, and g CO2e per kWh.
 
     `watts` are the mean power per device, `tdp_watts` what its maker allows. `facility_joules` have the PUE in
-    them, `device_joules` have not; of `energy_joules` nobody says which they are. `covered_seconds` are the
-    device-seconds that the energy is of, where it is not of all. `all_day`: the devices were held for all of the
-    wall time.
+    them, `device_joules` and `host_joules` have not; of `energy_joules` nobody says which they are.
+    `covered_seconds` are the device-seconds that the energy is of, where it is not of all. `all_day`: the devices
+    were held for all of the wall time.
     """
 
     row: str
@@ -51,6 +51,7 @@ class Claim:
     tdp_watts: Stated | None = None
     energy_joules: Stated | None = None
     device_joules: Stated | None = None
+    host_joules: Stated | None = None
     facility_joules: Stated | None = None
     pue: Stated | None = None
     grams_per_kwh: Stated | None = None

@@ -161,7 +161,7 @@ def _energy(made: Statement) -> dict[str, Any]:
         "energy": {
             "device_joules": _figure(made.total.device_energy),
             "by_method": dict(made.by_method),
-            "host_joules": None,
+            "host_joules": made.host_joules,
             "facility_joules": _figure(made.total.facility_energy),
             "covered_ratio": made.total.covered_ratio,
             "unmeasured_device_seconds": made.unmeasured_seconds,

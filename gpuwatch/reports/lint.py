@@ -92,8 +92,12 @@ def _overhead(claim: Claim, known: Known | None, usual: float | None) -> Iterato
     devices, facility, pue = claim.device_joules, claim.facility_joules, claim.pue
     if devices is None or facility is None or pue is None or not _positive(devices, facility, pue):
         return
+    host, what = claim.host_joules, "energy of devices"
+    if host is not None:
+        devices = Stated(devices.value + host.value, devices.half + host.half, min(devices.digits, host.digits))
+        what = "(energy of devices + hosts)"
     left = side("facility energy", "energy", facility)
-    right = side(f"energy of devices × {_range(pue)}", "energy", devices, pue)
+    right = side(f"{what} × {_range(pue)}", "energy", devices, pue)
     yield equal(
         claim, "facility energy = energy × PUE", left, right, "name what else is in it: hosts, network, storage"
     )

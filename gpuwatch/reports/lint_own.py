@@ -28,6 +28,7 @@ def _whole(document: Mapping[str, Any]) -> Claim:
         wall_seconds=_number(document, "run_wall_seconds"),
         device_seconds=_number(total, "device_seconds"),
         device_joules=_number(_room(total, "device_joules"), "value"),
+        host_joules=_number(_room(document, "energy"), "host_joules"),
         facility_joules=_number(_room(total, "facility_joules"), "value"),
         pue=_range(document, "pue"),
         grams_per_kwh=_range(document, "intensity"),

@@ -92,6 +92,7 @@ def _used(head: Statement, pieces: Sequence[Piece], runs: Sequence[RunPart], spe
         computed=computed(pieces, models, head.asked.flop, specs_of, head.asked.whole),
         by_method=_methods(pieces),
         charged_joules=_known(each.energy_joules for each in pieces if each.facility_joules is not None).value,
+        host_joules=_known(each.host_joules for each in pieces if each.facility_joules is not None).value,
         unmeasured_seconds=unmeasured(models, _watts(models, specs_of)).seconds,
         days=timing.days(pieces, head.zone),
         burn_up=timing.burn_up(runs),

@@ -64,6 +64,7 @@ class ChargeRow(NamedTuple):
     rates: str
     edition: int
     partition: str
+    host_joules: float | None
 
 
 class Tagged(NamedTuple):

@@ -35,6 +35,7 @@ def _whole(made: Statement) -> Claim:
         wall_seconds=exactly(made.run_wall_seconds),
         device_seconds=exactly(total.device_seconds or None),
         device_joules=exactly(made.charged_joules),
+        host_joules=exactly(made.host_joules),
         facility_joules=exactly(facility),
         pue=_range(made.rates, "pue"),
         grams_per_kwh=_range(made.rates, "intensity"),

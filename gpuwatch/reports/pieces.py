@@ -68,6 +68,7 @@ class Piece:
     models: Mapping[str, ModelPart] = field(default_factory=lambda: EMPTY)
     days: Mapping[tuple[int, str], float] = field(default_factory=lambda: EMPTY)
     unknown_devices: bool = False
+    host_joules: float | None = None
 
     @property
     def job(self) -> Job:
@@ -127,6 +128,7 @@ def _piece(tagged: Tagged, rows: Sequence[ChargeRow], material: Material) -> Pie
         _days(job, runs, told),
         job.record is not None
         and any(run.allocated_seconds is None and not run.usage.held_seconds for run in runs),
+        _sum((row.host_joules, share) for row, share in told),
     )
 
 

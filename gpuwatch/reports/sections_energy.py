@@ -27,7 +27,7 @@ def _energy(made: Statement) -> Section:
     total = made.total
     facts = [
         Fact("energy of devices", words.bounded("energy", total.device_energy), total.device_energy.why),
-        Fact("energy of hosts", words.UNKNOWN, "not in the ledger, and in no figure here"),
+        _hosts(made),
         Fact("facility energy", words.bounded("facility-energy", total.facility_energy), _facility(made)),
         Fact("covered", words.percent(total.covered_ratio, words.UNKNOWN), _coverage(made)),
     ]
@@ -50,8 +50,18 @@ def _energy(made: Statement) -> Section:
     return Section("energy", "Energy", tuple(blocks))
 
 
+def _hosts(made: Statement) -> Fact:
+    if made.host_joules is None:
+        return Fact("energy of hosts", words.UNKNOWN, "no meter of the nodes could be read; in no figure here")
+    covered = made.quality.host_coverage if made.quality is not None else None
+    known = "" if covered is None else f", known for {words.percent(covered, '')} of the time on nodes"
+    why = f"processors and memory, by the jobs' CPU time and memory{known}; in the facility energy alone"
+    return Fact("energy of hosts", amount("energy", made.host_joules), why)
+
+
 def _facility(made: Statement) -> str:
-    return f"energy of devices × PUE; {made.total.facility_energy.why}"
+    machines = "energy of devices" if made.host_joules is None else "(energy of devices + energy of hosts)"
+    return f"{machines} × PUE; {made.total.facility_energy.why}"
 
 
 def _coverage(made: Statement) -> str:

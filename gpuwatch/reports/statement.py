@@ -166,6 +166,8 @@ class Statement:
     """Why energy is missing, the most first; nodes and devices are not named."""
     charged_joules: float | None = None
     """Energy of devices of which facility energy was reckoned."""
+    host_joules: float | None = None
+    """Energy of the nodes' processors and memory that is in the facility energy beside it."""
     quality: Quality | None = None
     cost: Mapping[str, Figure] = field(default_factory=lambda: EMPTY)
     prices: tuple[str, ...] = ()

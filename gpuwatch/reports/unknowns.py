@@ -13,6 +13,10 @@ def unknowns_of(made: Statement) -> Iterator[Unknown]:
     if made.empty:
         return
     yield from _measured(made)
+    if made.host_joules is None:
+        yield Unknown("energy of hosts", "CPUs, memory, network and storage are in no energy figure here")
+    else:
+        yield Unknown("energy of network and storage", "of the hosts, processors and memory alone are metered")
     yield from _never()
 
 
@@ -58,7 +62,6 @@ def _measured(made: Statement) -> Iterator[Unknown]:
 
 def _never() -> Iterator[Unknown]:
     yield Unknown("enforced power limit", "the ledger does not keep it; board power is the maker's")
-    yield Unknown("energy of hosts", "CPUs, memory, network and storage are in no energy figure here")
     yield Unknown(
         "uncertainty of PUE and grid intensity", "their sources state none; bounds are those of energy alone"
     )

@@ -92,6 +92,8 @@ def usage_document(usage: Usage) -> Document:
         "errors": dict(usage.errors),
         "first_working": usage.first_working,
         "last_in_state": dict(usage.last_in_state),
+        "host_energy_joules": usage.host_energy_joules,
+        "host_energy_measured_seconds": usage.host_energy_measured_seconds,
     }
 
 
@@ -293,6 +295,7 @@ def _row_document(row: Row) -> Document:
         "held_device_seconds": amounts.get("held_seconds"),
         "cpu_seconds": row.cpu_seconds,
         "energy_joules": amounts.get("energy_joules"),
+        "host_joules": amounts.get("host_joules"),
         "facility_joules": amounts.get("facility_joules"),
         "cost": {name.removeprefix(COST): each for name, each in sorted(amounts.items()) if name.startswith(COST)},
         "carbon_grams": amounts.get("carbon_grams"),

@@ -23,6 +23,8 @@ _USAGE: Example = {
     "errors": {"ecc_corrected": 0.0},
     "first_working": 1_764_000_042.0,
     "last_in_state": {"working": 1_764_003_599.0, "idle": 1_764_002_000.0},
+    "host_energy_joules": 390_000.0,
+    "host_energy_measured_seconds": 3_590.0,
 }
 _PROGRESS: Example = {
     "step": 250.0, "total": 1000.0, "start_step": 0.0, "ratio": 0.25, "time": 1_764_003_590.0, "best": 250.0,
@@ -72,6 +74,7 @@ _QUALITY: Example = {
     }},
     "allocated_device_seconds": 28_800.0, "held_device_seconds": 28_790.0, "allocation_difference_ratio": -0.0003,
     "allocation_differs": False, "allocation_difference": None, "allocation_missing": [],
+    "host_energy_measured_seconds": 3_590.0, "node_seconds": 3_600.0, "host_energy_coverage_ratio": 0.9972,
 }  # fmt: skip
 QUALITY: Example = {"jobs": [{"job": "4711", "cluster": "hydra", **_QUALITY}], "next": None}
 HISTORY: Example = {
@@ -152,7 +155,8 @@ EXPECTATIONS: Example = {
 _GROUP: Example = {
     "name": "2026-11", "device_seconds": 28_800.0, "allocated_device_seconds": 28_800.0,
     "held_device_seconds": 28_790.0, "cpu_seconds": 115_200.0, "energy_joules": 9_750_000.0,
-    "facility_joules": 12_675_000.0, "cost": {"EUR": 16.0}, "carbon_grams": 1232.3, "jobs": 1, "unknown_jobs": 0,
+    "host_joules": 390_000.0, "facility_joules": 12_675_000.0, "cost": {"EUR": 16.0},
+    "carbon_grams": 1232.3, "jobs": 1, "unknown_jobs": 0,
 }  # fmt: skip
 USAGE: Example = {
     "by": "month", "from": 1_761_955_200.0, "to": 1_764_003_600.0, "timezone": "UTC", "groups": [_GROUP],

@@ -50,6 +50,7 @@ _USAGE: Mapping[str, Schema] = {
     "energy_gap_seconds": NUMBER, "memory_byte_seconds": ANY_NUMBER, "tensor_seconds": ANY_NUMBER,
     "clock_cycles": ANY_NUMBER, "clock_seconds": ANY_NUMBER, "storage_wait_seconds": ANY_NUMBER,
     "link_bytes": BY_LABEL, "errors": BY_LABEL, "first_working": ANY_NUMBER, "last_in_state": BY_LABEL,
+    "host_energy_joules": ANY_NUMBER, "host_energy_measured_seconds": ANY_NUMBER,
 }  # fmt: skip
 _COST: Mapping[str, Schema] = {
     "cost": BY_LABEL, "facility_joules": ANY_NUMBER, "carbon_grams": ANY_NUMBER, "rates": _list_of(TEXT),
@@ -91,6 +92,7 @@ _QUALITY: Mapping[str, Schema] = {
     "figures": {"type": "object", "additionalProperties": _FIGURE}, "allocated_device_seconds": ANY_NUMBER,
     "held_device_seconds": ANY_NUMBER, "allocation_difference_ratio": ANY_NUMBER, "allocation_differs": FLAG,
     "allocation_difference": ANY_TEXT, "allocation_missing": _list_of(_GAP),
+    "host_energy_measured_seconds": ANY_NUMBER, "node_seconds": NUMBER, "host_energy_coverage_ratio": ANY_NUMBER,
 }  # fmt: skip
 _REVISION = _object({
     "quantity": TEXT, "in_force": FLAG, "original": FLAG, "after_end": FLAG, **ESTIMATE["properties"],
@@ -165,8 +167,8 @@ QUALITY = _object({"jobs": _list_of(_object({"job": TEXT, "cluster": TEXT, **_QU
 GROUP = _object({
     "name": ANY_TEXT, "device_seconds": ANY_NUMBER, "allocated_device_seconds": ANY_NUMBER,
     "held_device_seconds": ANY_NUMBER, "cpu_seconds": ANY_NUMBER, "energy_joules": ANY_NUMBER,
-    "facility_joules": ANY_NUMBER, "cost": BY_LABEL, "carbon_grams": ANY_NUMBER, "jobs": WHOLE,
-    "unknown_jobs": WHOLE,
+    "host_joules": ANY_NUMBER, "facility_joules": ANY_NUMBER, "cost": BY_LABEL, "carbon_grams": ANY_NUMBER,
+    "jobs": WHOLE, "unknown_jobs": WHOLE,
 })  # fmt: skip
 USAGE = _object({
     "by": TEXT, "from": NUMBER, "to": NUMBER, "timezone": TEXT, "groups": _list_of(GROUP), "total": GROUP,

@@ -88,7 +88,7 @@ def test_csv_is_read_by_a_spreadsheet_without_harm(ledger: str, capsys: pytest.C
         ["user", "'=HYPERLINK(1)", "1", "16", "1"],
         ["user", "", "", "16", "1"],
     ] == [each[:5] for each in rows]
-    assert ["energy_joules", "facility_joules", "carbon_grams", "cost", "currency"] == rows[0][5:]
+    assert ["energy_joules", "facility_joules", "carbon_grams", "cost", "currency", "host_joules"] == rows[0][5:]
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", "\r=1"])

@@ -48,6 +48,7 @@ def amounts(job: Document) -> Html:
          "held, as nodes saw it" if job["allocated_device_seconds"] is None else "allocated by the batch system"),
         ("Device-hours held", words.hours(job["held_device_seconds"]), "as nodes saw it"),
         ("Energy of its devices", words.of("energy", words.energy(job)), prose(methods or "not measured")),
+        ("Energy of the host", words.of("energy", job.get("host_energy_joules")), "by its CPU time and memory"),
         ("Energy with host and cooling", words.of("facility-energy", job["facility_joules"]), ""),
         ("Carbon", words.of("carbon", job["carbon_grams"]), prose(bases)),
         ("Cost", words.costs(job),
