@@ -236,7 +236,8 @@ class TpuDevices:
         for name, answer in self._answers.items():
             listed = f": {', '.join(sorted(answer.listed))}" if answer.listed else ""
             detail = f"{answer.detail}; no workload here" if answer.state == "absent" else answer.detail + listed
-            yield Told(name, answer.state != "silent", detail, _TODO.get(name, _TODO_OF_PORT))
+            well = answer.state != "silent"
+            yield Told(name, well, detail, "" if well else _TODO.get(name, _TODO_OF_PORT))
         nodes = [f"/dev/{node.name}" for chip in self._chips.values() for node in chip.nodes]
         if not nodes:
             yield Told("holders", False, "no chip has a device node", "load the chips' driver, see dmesg")

@@ -320,6 +320,7 @@ def test_the_report_says_what_is_read_from_where(tpu_host: Host, tpu_runtime: Se
     assert (True, "nobody listens; no workload here") == told["port 1"]
     assert (True, "modelled, as no interface tells it: 90 to 170 W by the duty cycle") == told["energy"]
     assert told["holders"][0]
+    assert {""} == {each.todo for each in source.report()}
 
 
 def test_without_the_extra_chips_are_listed_and_it_is_said(

@@ -85,8 +85,9 @@ def both(
 ) -> tuple[str, dict[str, Any]]:
     """What we and Google's client say of a host of a generation."""
     folder = tmp_path_factory.mktemp(f"tpu-{request.param}")
+    program = [sys.executable, "-m", "tests.integration.tpu_guest", str(folder), request.param, str(client)]
     done = subprocess.run(
-        [*namespaces, sys.executable, "-m", "tests.integration.tpu_guest", str(folder), request.param, str(client)],
+        [*namespaces, *program],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

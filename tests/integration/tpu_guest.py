@@ -34,7 +34,9 @@ print(json.dumps({
     "programs": [each._asdict() for each in metrics.get_hlo_exec_timing(chip)],
 }))
 """
-WANTED = re.compile(r"^gpuwatch_device_program_duration_seconds\{", re.MULTILINE)
+WANTED = tuple(
+    re.compile(rf"^gpuwatch_device_{name}\{{", re.MULTILINE) for name in ("program_duration_seconds", "job_share")
+)
 CONFIGURATION = """
 [site]
 node = "host"
@@ -70,7 +72,7 @@ def at_the_real_paths(node: FakeNode) -> None:
 def page(deadline: float) -> str:
     """The agent's page once everything that a runtime says is on it."""
     text = ""
-    while not WANTED.search(text):
+    while not all(each.search(text) for each in WANTED):
         if time.monotonic() > deadline:
             raise SystemExit(f"the agent did not say it all; there is:\n{text}")
         time.sleep(0.3)
