@@ -31,10 +31,12 @@ def use_of(group: str) -> GroupUse:
 
 
 def _of_version_1(group: str, controllers: tuple[str, ...], file: str) -> float | None:
-    """The same group lies at the same place below each controller."""
-    base, root, rest = group.partition(_BASE)
-    _, _, path = rest.partition("/")
-    if not root or not path:
+    """The same group lies at the same place below each controller; it may be given without one."""
+    base, root, path = group.partition(_BASE)
+    first, _, rest = path.partition("/")
+    if rest and os.path.isdir(f"{base}{root}{first}"):  # noqa: PTH112 - as in slurm_cgroups
+        path = rest
+    if not path:
         return None
     numbers = (_number(f"{base}{_BASE}{each}/{path}/{file}") for each in controllers)
     return next((number for number in numbers if number is not None), None)
