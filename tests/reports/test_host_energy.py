@@ -69,7 +69,7 @@ def test_hosts_that_nobody_metered_are_not_known(store: Store) -> None:
 
 
 def test_digest_has_the_hosts_where_they_are_known(store: Store) -> None:
-    """Other joules, another digest; one without hosts is that of the releases before, as the golden statement's."""
+    """Other joules, another digest; without hosts it is that of releases before, as in the golden statement."""
     without = stated(store).digest
     tell(store, rows=[row("7", started=T0, last_seen=T0 + HOUR, held_seconds=7200.0, host_energy_joules=1.0)])
     catch_up(store, "default", tariffs(), NOW)
