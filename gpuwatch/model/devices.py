@@ -186,14 +186,14 @@ class Reading:
     program_duration_seconds: Labelled = metric(
         "gpuwatch_device_program_duration_seconds",
         "How long programs ran on the device since its runtime began, by quantile.",
-        "quantile",
+        "q",
         low=0,
     )
     transfer_latency_seconds: Labelled = metric(
         "gpuwatch_device_transfer_latency_seconds",
         "How long transfers of the process that uses the device took since it began, by kind and quantile; "
         "at the first of its devices on the node.",
-        "transfer", "quantile",
+        "transfer", "q",
         low=0,
     )  # fmt: skip
     link_health: float | None = metric(

@@ -13,6 +13,7 @@ from tests.devices.nvidia_readings import SEVEN
 from tests.devices.tpus import tpu_host, tpu_runtime, tpu_source, tpu_ticks
 from tests.fake_nvml import FakeNvml, compiler, load
 from tests.fake_nvml.mig import FakeSlice
+from tests.pci import with_nvidia
 
 __all__ = ["tpu_host", "tpu_runtime", "tpu_source", "tpu_ticks"]
 
@@ -73,13 +74,20 @@ def ticks() -> Ticks:
     return Ticks()
 
 
+@pytest.fixture(scope="session")
+def nvidia_bus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The sysfs of a node that has an NVIDIA card."""
+    return str(with_nvidia(tmp_path_factory.mktemp("bus")))
+
+
 @pytest.fixture
-def connect(ticks: Ticks) -> Iterator[Connect]:
+def connect(ticks: Ticks, nvidia_bus: str) -> Iterator[Connect]:
     """Make a device source that is closed at the end of the test."""
     made: list[NvidiaDevices] = []
 
     def make() -> NvidiaDevices:
-        made.append(NvidiaDevices(NvidiaDevices.Settings(), Site(node="n1"), clock=lambda: ticks.now))
+        site = Site(node="n1", sysfs=nvidia_bus)
+        made.append(NvidiaDevices(NvidiaDevices.Settings(), site, clock=lambda: ticks.now))
         return made[-1]
 
     yield make

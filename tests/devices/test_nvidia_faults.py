@@ -22,11 +22,13 @@ UNINITIALIZED, NO_PERMISSION, DRIVER_NOT_LOADED, GPU_IS_LOST = 1, 4, 9, 15
 RESET_REQUIRED, VERSION_MISMATCH, GPU_NOT_FOUND, UNKNOWN = 16, 18, 28, 999
 
 SCAN = """
+import sys
+
 from gpuwatch.model import Site
 from gpuwatch.devices.nvidia import NvidiaDevices
 from gpuwatch.errors import GpuwatchError
 
-source = NvidiaDevices(NvidiaDevices.Settings(), Site())
+source = NvidiaDevices(NvidiaDevices.Settings(), Site(sysfs=sys.argv[1]))
 try:
     for device in source.scan(0.0):
         print(device.uid, source.read(device, 0.0).power_limit_watts)
@@ -36,10 +38,10 @@ source.close()
 """
 
 
-def scan_in_new_process(variables: Mapping[str, str], prelude: str = "") -> str:
+def scan_in_new_process(bus: str, variables: Mapping[str, str], prelude: str = "") -> str:
     """What a fresh process says, with pynvml loading the library by itself."""
     ran = subprocess.run(
-        [sys.executable, "-c", prelude + SCAN],
+        [sys.executable, "-c", prelude + SCAN, bus],
         env=os.environ | variables,
         capture_output=True,
         text=True,
@@ -49,27 +51,27 @@ def scan_in_new_process(variables: Mapping[str, str], prelude: str = "") -> str:
 
 
 @pytest.mark.integration
-def test_library_is_found_by_its_name_in_a_new_process(eight: FakeNvml) -> None:
+def test_library_is_found_by_its_name_in_a_new_process(eight: FakeNvml, nvidia_bus: str) -> None:
     """With LD_LIBRARY_PATH set, stock pynvml finds the fake driver, and this source finds eight devices."""
-    said = scan_in_new_process(eight.environment())
+    said = scan_in_new_process(nvidia_bus, eight.environment())
 
     assert [f"{device.uuid} 700.0" for device in eight.devices] == said.splitlines()
 
 
 @pytest.mark.integration
-def test_no_library_says_what_to_install(tmp_path: Path) -> None:
+def test_no_library_says_what_to_install(tmp_path: Path, nvidia_bus: str) -> None:
     """A node without the driver's library is unavailable, not broken."""
     (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
 
-    said = scan_in_new_process({"LD_LIBRARY_PATH": str(tmp_path)})
+    said = scan_in_new_process(nvidia_bus, {"LD_LIBRARY_PATH": str(tmp_path)})
 
     assert said.startswith("Unavailable nvidia: libnvidia-ml.so.1 is not installed; install the NVIDIA driver")
 
 
 @pytest.mark.integration
-def test_no_binding_says_what_to_install() -> None:
+def test_no_binding_says_what_to_install(nvidia_bus: str) -> None:
     """A node without pynvml is unavailable, not broken."""
-    said = scan_in_new_process({}, prelude="import sys; sys.modules['pynvml'] = None\n")
+    said = scan_in_new_process(nvidia_bus, {}, prelude="import sys; sys.modules['pynvml'] = None\n")
 
     assert said == "Unavailable nvidia: the Python module pynvml is missing; install nvidia-ml-py"
 

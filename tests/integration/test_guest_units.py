@@ -135,7 +135,12 @@ def test_both_daemons_say_that_they_are_ready_and_are_scraped(node: Guest) -> No
         lambda: "last pass ok" in node.show(ACCOUNTING, "StatusText"), START_SECONDS, "a pass of accounting"
     )
 
-    assert node.show(AGENT, "StatusText").startswith("devices: 8, jobs: 1")
+    # Another test's configuration may just be taken over.
+    wait_until(
+        lambda: node.show(AGENT, "StatusText").startswith("devices: 8, jobs: 1"),
+        START_SECONDS,
+        "the agent's status",
+    )
     assert "gpuwatch_agent_info" in node.get("/metrics")
     assert "gpuwatch_accounting_" in node.get("/metrics", 9839)
     assert ["/gpuwatch.slice/" + unit for unit in (AGENT, ACCOUNTING)] == [

@@ -243,7 +243,7 @@ def test_a_real_prometheus_gives_what_it_scraped(prometheus_server: Callable[[st
         found = dict(rows[key])
         assert 0 <= seen - found.pop("last_seen") < 5 or key[3] == "4712"
         counted = ("held_seconds", "busy_seconds", "memory_byte_seconds", "energy_unmeasured_seconds")
-        for name in counted:
+        for name in (*counted, "host_energy_joules", "host_energy_measured_seconds"):
             assert found.pop(name) == pytest.approx(row.pop(name), rel=0.02)
         for name in ("state_seconds", "energy_joules", "throttled_seconds"):
             assert found.pop(name) == pytest.approx(row.pop(name), rel=0.02)
