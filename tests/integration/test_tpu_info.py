@@ -138,7 +138,7 @@ def test_both_find_the_same_quantiles(both: tuple[str, dict[str, Any]]) -> None:
     theirs = found["google"]["programs"][0]
     families = text_string_to_metric_families(found["ours"])
     ours = {
-        sample.labels["quantile"]: sample.value * 1e6
+        sample.labels["q"]: sample.value * 1e6
         for family in families
         for sample in family.samples
         if sample.name == "gpuwatch_device_program_duration_seconds" and sample.labels["uuid"].endswith("05.0")
