@@ -37,12 +37,14 @@ from gpuwatch.web.peer_proof import PeerProof
 from gpuwatch.web.roles import Access
 from gpuwatch.web.server import WebServer
 from tests.accounting.fakes import FakeNotifier, FakeSource, everything_told
+from tests.cli.now import begins_now
 from tests.ledger.batch import record, running
 from tests.ledger.deliveries import declared, delivery, progress, row, run_ended, run_started
 from tests.ledger.made import job, run
 
 NOW = time.time()
 START = int(NOW) - 1000
+beginning = begins_now()
 
 
 def fill(store: Store) -> None:

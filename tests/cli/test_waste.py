@@ -19,11 +19,13 @@ from gpuwatch.ledger import writing
 from gpuwatch.ledger.posting import read
 from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.store import open_store
+from tests.cli.now import begins_now
 from tests.ledger.batch import running
 from tests.ledger.deliveries import delivery, row, run_started
 
 NOW = time.time()
 START = int(NOW) - 7200
+beginning = begins_now()
 
 
 def _row(job_id: str, uuid: str, states: dict[str, float], **last: float) -> dict[str, Any]:
