@@ -20,11 +20,13 @@ from gpuwatch.ledger.record_store import post_records
 from gpuwatch.ledger.store import open_store
 from gpuwatch.schedulers.base import Live
 from tests.accounting.fakes import FakeNotifier, FakeSource, everything_told
+from tests.cli.now import begins_now
 from tests.ledger.batch import record, running
 from tests.ledger.deliveries import declared, delivery, progress, row, run_ended, run_started
 
 NOW = time.time()
 START = int(NOW) - 100
+beginning = begins_now()
 
 
 @pytest.fixture
