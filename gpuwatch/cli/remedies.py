@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gpuwatch.cli.findings import Finding
 
-_TODO: tuple[tuple[str, str, str], ...] = (
+_REMEDIES: tuple[tuple[str, str, str], ...] = (
     # What is found, what is said of it (patterns, the first pair that fits counts), what to do.
     (
         r"",
@@ -107,7 +107,7 @@ def todo_of(finding: Finding) -> str:
     return next(
         (
             todo
-            for what, detail, todo in _TODO
+            for what, detail, todo in _REMEDIES
             if re.match(what, finding.what) and re.search(detail, finding.detail, re.IGNORECASE)
         ),
         "",

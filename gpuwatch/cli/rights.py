@@ -23,7 +23,7 @@ POD_RESOURCES = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 _PROCESSES_TRIED = 2000
 _OTHERS_DROP_IN = "the drop-in other-users.conf of systemd/drop-ins, or the prolog (docs/slurm.md)"
 _MOUNTED = "see that /proc and /sys are mounted here, or set site.procfs and site.sysfs"
-_TODO = {
+_REMEDIES = {
     "PCI devices in sysfs": _MOUNTED,
     "host network": _MOUNTED,
     "InfiniBand counters": _MOUNTED,
@@ -101,7 +101,7 @@ def rights(roots: Roots, timeout_seconds: float = 5.0) -> Iterator[Right]:
         except Exception as exc:  # noqa: BLE001 - one row that cannot be tried must not hide the others
             here, detail = "unknown", why(exc)
         is_lost = here not in ("yes", "absent")
-        yield Right(what, needs, here, detail, lost if is_lost else "", _TODO.get(what, "") if is_lost else "")
+        yield Right(what, needs, here, detail, lost if is_lost else "", _REMEDIES.get(what, "") if is_lost else "")
 
 
 def _all(paths: Iterable[Path], attempt: Callable[[Path], object], nothing: str) -> Tried:

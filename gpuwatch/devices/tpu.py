@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TODO_OF_PORT = "see whether the process on it is a TPU's (tpu-info), or set devices.tpu.ports"
-_TODO_OF_HOLDERS = (
+_REMEDY_OF_PORT = "see whether the process on it is a TPU's (tpu-info), or set devices.tpu.ports"
+_REMEDY_OF_HOLDERS = (
     "use the drop-in other-users.conf (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH), in a pod hostPID; without, the batch "
     "system says who holds a chip, and whether one rests is not known"
 )
@@ -237,14 +237,14 @@ class TpuDevices:
             listed = f": {', '.join(sorted(answer.listed))}" if answer.listed else ""
             detail = f"{answer.detail}; no workload here" if answer.state == "absent" else answer.detail + listed
             well = answer.state != "silent"
-            yield Told(name, well, detail, "" if well else _TODO.get(name, _TODO_OF_PORT))
+            yield Told(name, well, detail, "" if well else _TODO.get(name, _REMEDY_OF_PORT))
         nodes = [f"/dev/{node.name}" for chip in self._chips.values() for node in chip.nodes]
         if not nodes:
             yield Told("holders", False, "no chip has a device node", "load the chips' driver, see dmesg")
         elif self._owners.complete:
             yield Told("holders", True, f"whoever opens {', '.join(nodes)} is seen")
         else:
-            yield Told("holders", False, f"are seen in part; {self._owners.refused}", _TODO_OF_HOLDERS)
+            yield Told("holders", False, f"are seen in part; {self._owners.refused}", _REMEDY_OF_HOLDERS)
         for model in dict.fromkeys(chip.generation.model for chip in self._chips.values()):
             yield _energy_of(model)
 
