@@ -171,8 +171,7 @@ class Agent:
             job: waited for told in sample.jobs.values() if told for job, waited in told.storage_waits.items()
         }
         self._meter.advance(now, sample.readings, holdings, unknown, self._natures, waits, wall)
-        for job, part in self._host.advance(now, sample, self._meter.devices, self._registry.key_of).items():
-            self._meter.book_host(job, part)
+        self._meter.book_host(self._host.advance(now, sample, self._meter.devices, self._registry.key_of))
         shares = {holding.row: (holding.share, holding.basis) for holding in holdings}
         if shares != self._held:
             # Whoever holds at both ends of a gap is charged for it: be sure to know who held.

@@ -51,7 +51,7 @@ _REMEDY_OF_HOLDERS = (
     "use the drop-in other-users.conf (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH), in a pod hostPID; without, the batch "
     "system says who holds a chip, and whether one rests is not known"
 )
-_TODO = {
+_REMEDIES = {
     "device plugin": "see whether the page comes (curl), or leave devices.tpu.device_plugin_url unset",
     "libtpu": "install libtpu where the agent's Python finds it, or leave devices.tpu.libtpu unset",
 }
@@ -237,7 +237,7 @@ class TpuDevices:
             listed = f": {', '.join(sorted(answer.listed))}" if answer.listed else ""
             detail = f"{answer.detail}; no workload here" if answer.state == "absent" else answer.detail + listed
             well = answer.state != "silent"
-            yield Told(name, well, detail, "" if well else _TODO.get(name, _REMEDY_OF_PORT))
+            yield Told(name, well, detail, "" if well else _REMEDIES.get(name, _REMEDY_OF_PORT))
         nodes = [f"/dev/{node.name}" for chip in self._chips.values() for node in chip.nodes]
         if not nodes:
             yield Told("holders", False, "no chip has a device node", "load the chips' driver, see dmesg")

@@ -210,11 +210,19 @@ class Meter:
         modelled = None if electric is None else electric.modelled_watts
         return meter.energy.advance(now, watts, joules, held, fastest, self._gaps, modelled)
 
-    def book_host(self, job: JobKey, part: Part) -> None:
-        """A part of the host's energy, on one of the job's rows: that which has some already, else the first."""
-        mine = sorted(row for row in self.rows if (row.job_id, row.started) == job)
-        if mine:
-            row = next((each for each in mine if self.rows[each].host_energy_joules is not None), mine[0])
+    def book_host(self, parts: Mapping[JobKey, Part]) -> None:
+        """Parts of the host's energy, each on one row of its job: that which has some already, else the first."""
+        if not parts:
+            return
+        chosen: dict[JobKey, RowKey] = {}
+        for row in sorted(self.rows):
+            job = JobKey(row.job_id, row.started)
+            if job in parts:
+                first = chosen.setdefault(job, row)
+                if self.rows[first].host_energy_joules is None and self.rows[row].host_energy_joules is not None:
+                    chosen[job] = row
+        for job, row in chosen.items():
+            part = parts[job]
             more = Usage(host_energy_joules=part.joules, host_energy_measured_seconds=part.seconds)
             self.rows[row] += more
             self.changed.add(row)

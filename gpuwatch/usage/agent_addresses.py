@@ -6,7 +6,6 @@ import json
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -67,6 +66,10 @@ class Addresses:
             except (OSError, ValueError) as exc:
                 failures[where] = str(exc)
             found.update(dict.fromkeys(self._known.get(where, ())))
+        if len(found) > MOST_AGENTS:
+            failures["usage.agents"] = (
+                f"{len(found):,} agents are named; those beyond {MOST_AGENTS:,} are not read"
+            )
         return tuple(found)[:MOST_AGENTS], failures
 
     def _sources(self, failures: dict[str, str]) -> Iterator[tuple[str, Any]]:
@@ -113,5 +116,4 @@ def _of_name(url: str) -> tuple[str, ...]:
 
 def _hosts(found: Iterable[Any]) -> Iterator[str]:
     for family, _, _, _, address in found:
-        with suppress(IndexError):
-            yield f"[{address[0]}]" if family == socket.AF_INET6 else str(address[0])
+        yield f"[{address[0]}]" if family == socket.AF_INET6 else str(address[0])

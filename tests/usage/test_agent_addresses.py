@@ -56,6 +56,14 @@ def test_too_many_addresses_are_counted_before_they_are_made() -> None:
         expanded("http://a[1-1000]b[1-1000]c[1-1000]:1")
 
 
+def test_agents_beyond_the_most_are_told_and_not_read() -> None:
+    """Never in silence."""
+    found, failures = Addresses([f"http://n{number}:1" for number in range(MOST_AGENTS + 2)]).now()
+
+    assert MOST_AGENTS == len(found)
+    assert {"usage.agents": "50,002 agents are named; those beyond 50,000 are not read"} == failures
+
+
 def test_targets_of_prometheus_are_read_as_it_reads_them(tmp_path: Path) -> None:
     """JSON and YAML, by a pattern, over TLS where the label says so; a target of two files is one agent."""
     (tmp_path / "a.json").write_text(
