@@ -80,7 +80,7 @@ class Sources:
             yield self._probe(f"read {what}", partial(source.read, view))[0]
 
     def _reported(self, what: str, source: Any) -> Iterator[Finding]:
-        """What a device source itself says of how it reads."""
+        """What a source itself says of how it reads."""
         if (report := getattr(source, "report", None)) is None:
             return
         try:
@@ -88,8 +88,8 @@ class Sources:
         except Exception as exc:  # noqa: BLE001 - as above
             yield Finding(what, "warning", why(exc))
             return
-        for about, well, detail, *todo in told:
-            yield Finding(f"{what}: {about}", "ok" if well else "warning", detail, todo="".join(todo))
+        for each in told:
+            yield Finding(f"{what}: {each.what}", "ok" if each.ok else "warning", each.detail, todo=each.todo)
 
     def sinks(self) -> list[tuple[str, Any]]:
         """The outputs, by what they are called here; they are not started."""

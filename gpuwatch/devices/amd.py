@@ -36,9 +36,8 @@ from gpuwatch.devices.amd_energy import CounterTrust
 from gpuwatch.devices.amd_metrics import Table, parse, version
 from gpuwatch.devices.amd_processes import ComputeProcesses
 from gpuwatch.devices.amd_throttle import ThrottleClock
-from gpuwatch.devices.base import Told
 from gpuwatch.errors import Absent, Unavailable
-from gpuwatch.model import EMPTY, Device, Labels, Reading, Site
+from gpuwatch.model import EMPTY, Device, Labels, Probe, Reading, Site
 
 SLOW_SECONDS = 10.0
 # Some kernels print an error number as if it were microwatts without a sign.
@@ -119,7 +118,7 @@ class AmdDevices:
         processes = self._processes.of(device.uid, now, values.get("memory_used_bytes"))
         return Reading(device=device.uid, time=now, processes=processes, **values)
 
-    def report(self) -> Sequence[Told]:
+    def report(self) -> Sequence[Probe]:
         """What of each card can be read, and what cannot and why, after it was read."""
         return [
             each._replace(what=f"{uid} {each.what}")
@@ -163,22 +162,22 @@ class _CardReader:
         values |= self._counted(now, table, values.get("power_watts", EMPTY), rejected)
         return {**values, **self._slowly(now), "rejected": rejected or EMPTY}
 
-    def report(self) -> Iterator[Told]:
+    def report(self) -> Iterator[Probe]:
         """What of this card can be read."""
         windows = [window for window, _ in self._sensors.powers]
         whose = " of the module, which is two devices" if self.card.module else ""
-        yield Told(
+        yield Probe(
             "power", bool(windows), f"{' and '.join(windows)}{whose}" if windows else "there is no power sensor"
         )
         blob = files.content(f"{self.card.path}/gpu_metrics")
         table = None if blob is None else parse(blob)
         if table is None:
             why = "there is no gpu_metrics" if blob is None else f"{version(blob)} is not known"
-            yield Told("energy counter", False, f"{why}; power is integrated")
+            yield Probe("energy counter", False, f"{why}; power is integrated")
         elif table.energy_joules is None:
-            yield Told("energy counter", False, f"gpu_metrics {table.version} has none; power is integrated")
+            yield Probe("energy counter", False, f"gpu_metrics {table.version} has none; power is integrated")
         else:
-            yield Told(
+            yield Probe(
                 "energy counter", not self._trust.refused, f"gpu_metrics {table.version}: {self._trust.verdict}"
             )
 

@@ -17,8 +17,7 @@ from threading import Lock
 
 from gpuwatch.devices import amd_files as files
 from gpuwatch.devices.amd_cards import Card
-from gpuwatch.devices.base import Told
-from gpuwatch.model import Process
+from gpuwatch.model import Probe, Process
 
 RUNTIME_BYTES = 16 * 2**20
 """What the runtime is assumed to take on a card at most that the process does not use."""
@@ -52,16 +51,16 @@ class ComputeProcesses:
         self._gpu_ids = _gpu_ids(_nodes(f"{self._root}/topology/nodes"), list(cards))
         self._used = {}
 
-    def report(self, uid: str) -> Told:
+    def report(self, uid: str) -> Probe:
         """Whether the holders of a card can be told."""
         if not self._gpu_ids.get(uid):
             detail = (
                 f"unknown: {self._root}/topology does not show this card; is its render node open to this process?"
             )
-            return Told("processes", False, detail)
+            return Probe("processes", False, detail)
         if files.entries(f"{self._root}/proc") is None:
-            return Told("processes", False, f"unknown: {self._root}/proc cannot be listed")
-        return Told("processes", True, f"as {self._root}/proc lists them")
+            return Probe("processes", False, f"unknown: {self._root}/proc cannot be listed")
+        return Probe("processes", True, f"as {self._root}/proc lists them")
 
     def of(self, uid: str, now: float, used_bytes: float | None) -> tuple[Process, ...] | None:
         """Who holds a card, of whose memory so much is used; None where nobody can say."""

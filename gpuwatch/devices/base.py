@@ -6,18 +6,9 @@ A source does not keep time, retry, count or check ranges: the agent's sampler d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gpuwatch.model import Device, Reading
-
-
-class Told(NamedTuple):
-    """One thing that a source says of itself: `what` it is about, whether it is `well`, what to do where not."""
-
-    what: str
-    well: bool
-    detail: str
-    todo: str = ""
 
 
 class DeviceSource(Protocol):
@@ -31,7 +22,7 @@ class DeviceSource(Protocol):
     raises `errors.Absent` where the node has no device of this vendor: that is then no fault of anything.
 
     A source may have `report()`: what it reads from where, and what it cannot and why, after devices were read; a
-    sequence of `Told`, for `gpuwatch check`.
+    sequence of `Probe`, for `gpuwatch check`.
 
     Threads: `scan` and `close` are called in one thread. `read` is called in a thread of the device's own, in
     which its slices are read after it: never twice at once for one board, but for several boards at once, and

@@ -32,13 +32,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gpuwatch import specs
 from gpuwatch.devices import tpu_chips
-from gpuwatch.devices.base import Told
 from gpuwatch.devices.tpu_chips import Chip
 from gpuwatch.devices.tpu_owners import Owners, variable
 from gpuwatch.devices.tpu_runtime import EXTRA, Answer, Library, RuntimePort, installed
 from gpuwatch.devices.tpu_values import Layout, Values, values_of
 from gpuwatch.errors import Absent, ConfigurationError, Unavailable
-from gpuwatch.model import EMPTY, Device, Process, Reading, Site
+from gpuwatch.model import EMPTY, Device, Probe, Process, Reading, Site
 
 if TYPE_CHECKING:
     from gpuwatch.devices.tpu_plugin import DevicePlugin
@@ -226,25 +225,25 @@ class TpuDevices:
             found |= dict.fromkeys(number for number in _numbers(text) if number >= _LEAST_PORT)
         return tuple(found)[:_MOST_PORTS]
 
-    def report(self) -> Sequence[Told]:
+    def report(self) -> Sequence[Probe]:
         """What is read from where, and what cannot be."""
         return tuple(self._reports()) if self._chips else ()
 
-    def _reports(self) -> Iterator[Told]:
+    def _reports(self) -> Iterator[Probe]:
         if not installed():
-            yield Told("metric service", False, "cannot be asked without gRPC", f"install gpuwatch[{EXTRA}]")
+            yield Probe("metric service", False, "cannot be asked without gRPC", f"install gpuwatch[{EXTRA}]")
         for name, answer in self._answers.items():
             listed = f": {', '.join(sorted(answer.listed))}" if answer.listed else ""
             detail = f"{answer.detail}; no workload here" if answer.state == "absent" else answer.detail + listed
             well = answer.state != "silent"
-            yield Told(name, well, detail, "" if well else _REMEDIES.get(name, _REMEDY_OF_PORT))
+            yield Probe(name, well, detail, "" if well else _REMEDIES.get(name, _REMEDY_OF_PORT))
         nodes = [f"/dev/{node.name}" for chip in self._chips.values() for node in chip.nodes]
         if not nodes:
-            yield Told("holders", False, "no chip has a device node", "load the chips' driver, see dmesg")
+            yield Probe("holders", False, "no chip has a device node", "load the chips' driver, see dmesg")
         elif self._owners.complete:
-            yield Told("holders", True, f"whoever opens {', '.join(nodes)} is seen")
+            yield Probe("holders", True, f"whoever opens {', '.join(nodes)} is seen")
         else:
-            yield Told("holders", False, f"are seen in part; {self._owners.refused}", _REMEDY_OF_HOLDERS)
+            yield Probe("holders", False, f"are seen in part; {self._owners.refused}", _REMEDY_OF_HOLDERS)
         for model in dict.fromkeys(chip.generation.model for chip in self._chips.values()):
             yield _energy_of(model)
 
@@ -332,9 +331,9 @@ def _watts(model: str, utilization: float | None) -> float | None:
     return spec.idle_watts + (spec.watts - spec.idle_watts) * utilization
 
 
-def _energy_of(model: str) -> Told:
+def _energy_of(model: str) -> Probe:
     idle, busy = _watts(model, 0.0), _watts(model, 1.0)
     if idle is None or busy is None:
         wanted = f"write name = {model!r} with idle_watts, watts and source into {specs.SITE_FILE}"
-        return Told("energy", False, f"none: no interface tells it, and no watts of a {model} are known", wanted)
-    return Told("energy", True, f"modelled, as no interface tells it: {idle:g} to {busy:g} W by the duty cycle")
+        return Probe("energy", False, f"none: no interface tells it, and no watts of a {model} are known", wanted)
+    return Probe("energy", True, f"modelled, as no interface tells it: {idle:g} to {busy:g} W by the duty cycle")

@@ -18,7 +18,7 @@ from gpuwatch.host import power_ipmi as ipmi
 from gpuwatch.host import power_zones as sysfs
 from gpuwatch.host.base import Disbelieved
 from gpuwatch.host.power_counts import MOST_SECONDS, Register, Sampled
-from gpuwatch.model import HostReading, Labels, Site
+from gpuwatch.model import HostReading, Labels, Probe, Site
 
 CHASSIS = "chassis"
 """The domain of what IPMI measures, where its energy is wanted."""
@@ -82,13 +82,13 @@ class PowerSource:
             raise self._nothing()
         return HostReading(time=now, energy_joules=joules, power_watts=watts, rejected=self._rejected)
 
-    def report(self) -> Iterator[tuple[str, bool, str]]:
+    def report(self) -> Iterator[Probe]:
         """What of each kind of meter can be read here, and what not and why; the chassis is asked once."""
         self._look(self._clock())
-        yield "RAPL", True, self._of_rapl()
+        yield Probe("RAPL", True, self._of_rapl())
         names = ", ".join(meter.domain for meter in self._meters)
-        yield "power meters of ACPI", True, names or "none on this node"
-        yield "IPMI", *self._of_ipmi()
+        yield Probe("power meters of ACPI", True, names or "none on this node")
+        yield Probe("IPMI", *self._of_ipmi())
 
     def _of_rapl(self) -> str:
         if not self._zones:

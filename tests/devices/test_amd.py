@@ -344,7 +344,7 @@ def test_report_says_what_of_a_card_can_be_read(tmp_path: Path, source: AmdDevic
     amd.rx580(tmp_path, 3)
     source.scan(0.0)
 
-    told = {each.what: (each.well, each.detail) for each in source.report()}
+    told = {each.what: (each.ok, each.detail) for each in source.report()}
     assert told["amd:52a00e3b6f2ad5f1 power"] == (True, "average of the module, which is two devices")
     assert told["amd:52a00e3b6f2ad5f1 energy counter"] == (
         True,

@@ -276,7 +276,7 @@ def test_no_energy_where_watts_are_not_published(tpu_host: Host, tpu_runtime: Se
     (told,) = [each for each in source.report() if each.what == "energy"]
 
     assert (1.0, None) == (reading.utilization_ratio, reading.modelled_watts)
-    assert not told.well
+    assert not told.ok
     assert "no watts of a TPU v6e are known" in told.detail
     assert "/etc/gpuwatch/specs.toml" in told.todo
 
@@ -313,7 +313,7 @@ def test_the_report_says_what_is_read_from_where(tpu_host: Host, tpu_runtime: Se
     runtime = tpu_runtime([0, 1])
     source = tpu_source(node, runtime.port, 1)
     read(source)
-    told = {each.what: (each.well, each.detail) for each in source.report()}
+    told = {each.what: (each.ok, each.detail) for each in source.report()}
 
     assert {f"port {runtime.port}", "port 1", "holders", "energy"} == set(told)
     assert (True, f"lists 3 metrics: {TOTAL}, {USED}, {DUTY}") == told[f"port {runtime.port}"]
@@ -338,7 +338,7 @@ def test_without_the_extra_chips_are_listed_and_it_is_said(
     assert ["TPUs are listed and not read; install gpuwatch[tpu]"] == [
         each.getMessage() for each in caplog.records
     ]
-    assert ("metric service", False) == (told.what, told.well)
+    assert ("metric service", False) == (told.what, told.ok)
 
 
 def test_grpc_is_loaded_once_a_runtime_answers(tpu_host: Host, tpu_runtime: Serve) -> None:

@@ -210,7 +210,7 @@ def test_what_only_takes_connections_is_no_runtime(closes: bool, raw, tpu_host: 
 
     assert (None, {"no_answer": 1}) == (reading.utilization_ratio, dict(reading.rejected))
     assert took < 0.8
-    assert not told.well
+    assert not told.ok
     assert told.detail.startswith("closed the connection" if closes else "does not answer within 0.3 s")
 
 

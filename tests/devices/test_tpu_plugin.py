@@ -119,7 +119,7 @@ def test_a_page_that_does_not_come_is_counted(fault: str, page: Page, tpu_host: 
     (told,) = [each for each in source.report() if each.what == "device plugin"]
 
     assert (None, {"no_answer": 1}) == (reading.utilization_ratio, dict(reading.rejected))
-    assert not told.well
+    assert not told.ok
     assert told.detail
 
 

@@ -115,7 +115,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 def dict_of(report: object) -> dict[str, tuple[bool, str]]:
     """A report by what it is about."""
-    return {what: (well, detail) for what, well, detail in report}  # type: ignore[attr-defined]
+    return {each.what: (each.ok, each.detail) for each in report}  # type: ignore[attr-defined]
 
 
 def test_node_without_meters_has_nothing_to_read(tree: Tree, clock: Time) -> None:
