@@ -1,7 +1,8 @@
 """Read every source with a deadline; keep its health; let nothing that hangs hold up anything else.
 
-Every board (a device with its slices), host source and job source has a thread of its own. A call that misses its
-deadline is waited for by nobody: its late answer is dropped, and the source is asked again once it has come back.
+Every board (a device with its slices, or all devices of a source that asks once for all of them), host source and
+job source has a thread of its own. A call that misses its deadline is waited for by nobody: its late answer is
+dropped, and the source is asked again once it has come back.
 """
 
 from __future__ import annotations
@@ -186,12 +187,9 @@ class Listed:
 
     device: Device
     source: str
+    board: str
+    """What is read in one thread: a slice is read after its parent, and hangs with it."""
     seen: float
-
-    @property
-    def board(self) -> str:
-        """The device whose thread reads it: a slice is read after its parent, and hangs with it."""
-        return self.device.parent or self.device.uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +283,10 @@ class Sampler:
 
     def _list(self, source: str, devices: Iterable[Device], now: float) -> None:
         self._had_devices.add(source)
+        together = getattr(self._devices[source], "together", False)
         for device in devices:
-            self._listed[device.uid] = Listed(device, source, now)
+            board = source if together else device.parent or device.uid
+            self._listed[device.uid] = Listed(device, source, board, now)
         # A board that is not listed may be lost; a slice that is not was taken apart and has successors.
         for uid, listed in list(self._listed.items()):
             if listed.source == source and listed.device.parent is not None and listed.seen < now:

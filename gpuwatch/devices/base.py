@@ -21,6 +21,9 @@ class DeviceSource(Protocol):
     operator, so it says what is missing) and `errors.RestartRequired` where only a new process can help. `scan`
     raises `errors.Absent` where the node has no device of this vendor: that is then no fault of anything.
 
+    A source whose first `read` of a moment answers for all its devices says so by `together = True`: they are then
+    read in one thread, one after the other.
+
     A source may have `report()`: what it reads from where, and what it cannot and why, after devices were read; a
     sequence of `Probe`, for `gpuwatch check`.
 

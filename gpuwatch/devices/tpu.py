@@ -3,12 +3,12 @@
 | value | asked | source | instead |
 |---|---|---|---|
 | utilization | each read | duty cycle; the mean of a chip's devices | 0 where nobody has the chip's node open |
-| memory used | 5 s | HBM usage; the sum of a chip's devices | |
-| memory total | 30 s | HBM total, the same | |
-| memory activity | 5 s | HBM utilization, which Google's client calls that of the bandwidth | |
+| memory used | 10 s | HBM usage; the sum of a chip's devices | |
+| memory total | 60 s | HBM total, the same | |
+| memory activity | 10 s | HBM utilization, which Google's client calls that of the bandwidth | |
 | tensor activity | each read | the device plugin on GKE, or `libtpu`: the service does not say it | |
-| tensor idle time, queued programs | 10 s | the service | |
-| uptime, durations of programs, transfers | 30 s | the service; quantiles from its exponential buckets | |
+| tensor idle time, queued programs | 15 s | the service | |
+| uptime, durations of programs, transfers | 60 s | the service; quantiles from its exponential buckets | |
 | link health, throttling | 5 s | `libtpu` alone | |
 | processes | see `tpu_owners` | who has /dev/accel* or /dev/vfio/* open | |
 | power, energy | | no interface tells: modelled from the duty cycle and the watts of the specs | |
@@ -26,7 +26,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -35,7 +35,7 @@ from gpuwatch.devices import tpu_chips
 from gpuwatch.devices.tpu_chips import Chip
 from gpuwatch.devices.tpu_owners import Owners, variable
 from gpuwatch.devices.tpu_runtime import EXTRA, Answer, Library, RuntimePort, installed
-from gpuwatch.devices.tpu_values import Layout, Values, values_of
+from gpuwatch.devices.tpu_values import Known, Layout, Values, values_of
 from gpuwatch.errors import Absent, ConfigurationError, Unavailable
 from gpuwatch.model import EMPTY, Device, Probe, Process, Reading, Site
 
@@ -78,6 +78,8 @@ PageUrl = Annotated[str, AfterValidator(_page)]
 
 class TpuDevices:
     """The TPU chips of this node. One that is two devices for its runtime is one device here."""
+
+    together: ClassVar[bool] = True
 
     class Settings(BaseModel):
         """The table `[devices.tpu]`."""
@@ -123,6 +125,7 @@ class TpuDevices:
         self._polled: tuple[float, Mapping[str, Reading]] | None = None
         self._changed = False
         self._answers: Mapping[str, Answer] = {}
+        self._known: dict[str, Known] = {}
         self._holding: frozenset[int] = frozenset()
         self._from_holders: tuple[int, ...] = ()
 
@@ -170,8 +173,12 @@ class TpuDevices:
         self._changed = _answering(answers) != before
         layout = Layout(len(chips), chips[0].generation.devices, chips[0].generation.by_chip, held)
         ports = [each for name, each in answers.items() if name.startswith(_PORT)]
-        told = [values_of(ports, layout)]
-        told += [values_of([each], layout) for name, each in answers.items() if not name.startswith(_PORT)]
+        told = [values_of(ports, layout, self._known_of(_PORT))]
+        told += [
+            values_of([each], layout, self._known_of(name))
+            for name, each in answers.items()
+            if not name.startswith(_PORT)
+        ]
         values, rejected = _merged(chips, told)
         # A port that nobody who has a chip has opened: who is seen is not all there is.
         stranger = not held and any(each.state != "absent" for each in ports)
@@ -183,6 +190,9 @@ class TpuDevices:
                     values[chip.uid].setdefault("utilization_ratio", 0.0)
                 readings[chip.uid] = _reading(chip, now, values[chip.uid], pids, EMPTY if readings else rejected)
         return readings
+
+    def _known_of(self, teller: str) -> Known:
+        return self._known.setdefault(teller, {})
 
     def _ask(self, numbers: Sequence[int]) -> dict[str, Answer]:
         """What everything says that can be asked, by its name; ports in their order, that of the chips."""

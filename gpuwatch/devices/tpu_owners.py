@@ -1,7 +1,8 @@
 """Which processes have a chip's device node open: as far as the agent may look, and no further.
 
 Looking through all processes costs what there are of them, so it is done every few seconds, and less often where
-it takes long; those that are known are looked at each time.
+it takes long or where every node is held, as a second process can hardly open one; those that are known are looked
+at each time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import suppress
 from gpuwatch.devices.tpu_chips import Node
 
 LEAST_SECONDS = 5.0
+ALL_HELD_SECONDS = 30.0
 SOON_SECONDS = 1.0
 # What looking costs is at most a five-hundredth of the time.
 PACE = 500
@@ -52,7 +54,8 @@ class Owners:
             self._wanted = False
             self._search()
             spent = self._clock() - began
-            self._next = began + max(LEAST_SECONDS, PACE * spent)
+            all_held = all(self._held.get(name) for name in self._nodes)
+            self._next = began + max(ALL_HELD_SECONDS if all_held else LEAST_SECONDS, PACE * spent)
             self._soon = began + max(SOON_SECONDS, PACE * spent / LEAST_SECONDS)
         return {name: self._holders(name) for name in self._nodes}
 

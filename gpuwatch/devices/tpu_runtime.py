@@ -68,9 +68,9 @@ CORE = frozenset({DUTY, USED, TOTAL})
 
 PERIODS: Mapping[str, float] = {
     DUTY: 0.0,
-    **dict.fromkeys((USED, BANDWIDTH), 5.0),
-    **dict.fromkeys((IDLE, QUEUE), 10.0),
-    **dict.fromkeys((TOTAL, UPTIME, PROGRAMS, *TRANSFERS), 30.0),
+    **dict.fromkeys((USED, BANDWIDTH), 10.0),
+    **dict.fromkeys((IDLE, QUEUE), 15.0),
+    **dict.fromkeys((TOTAL, UPTIME, PROGRAMS, *TRANSFERS), 60.0),
 }
 """What is asked for, and how often; in between, what was said last of the slow ones stands."""
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
+from operator import is_
 from typing import Any
 
 from gpuwatch.devices import tpu_runtime as runtime
@@ -48,6 +50,11 @@ class Values:
         """Count something that was not believed."""
         self.rejected[reason] = self.rejected.get(reason, 0) + count
 
+    def reject_all(self, reasons: Mapping[str, int]) -> None:
+        """The same, of several reasons."""
+        for reason, count in reasons.items():
+            self.reject(reason, count)
+
 
 @dataclass(frozen=True, slots=True)
 class _Column:
@@ -76,22 +83,47 @@ _COLUMNS: Mapping[str, _Column] = {
 }
 
 
-def values_of(answers: Sequence[Answer], layout: Layout) -> Values:
-    """What the ports, in their order, say of each chip."""
+Known = dict[str, tuple[Layout, tuple[Any, ...], Values]]
+"""By metric: of which layout what was said, and what that came to."""
+
+
+def values_of(answers: Sequence[Answer], layout: Layout, known: Known) -> Values:
+    """What the ports, in their order, say of each chip.
+
+    What was said once and is `known` is neither worked out nor, where it was not believed, counted again.
+    """
     values = Values([{} for _ in range(layout.chips)])
     for answer in answers:
-        for reason, count in answer.rejected.items():
-            values.reject(reason, count)
+        values.reject_all(answer.rejected)
+    for names, fold in _folds(answers):
+        said = tuple(answer.samples.get(name) for name in names for answer in answers)
+        before = known.get(names[0])
+        if before is None or before[0] != layout or not _same(before[1], said):
+            own = Values([{} for _ in range(layout.chips)])
+            fold(answers, layout, own)
+            values.reject_all(own.rejected)
+            known[names[0]] = before = layout, said, own
+        for chip, found in zip(values.chips, before[2].chips, strict=True):
+            chip |= found
+    return values
+
+
+def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether nothing was said anew; the same said again is."""
+    return len(one) == len(other) and all(map(is_, one, other))
+
+
+def _folds(
+    answers: Sequence[Answer],
+) -> Iterator[tuple[tuple[str, ...], Callable[[Sequence[Answer], Layout, Values], None]]]:
+    """What is worked out, and from what that is said."""
     for name, column in _COLUMNS.items():
-        _fold(name, column, answers, layout, values)
-    _programs(answers, layout, values)
-    known = next(
+        yield (name, runtime.USED), partial(_fold, name, column)
+    yield (runtime.PROGRAMS, runtime.USED), _programs
+    numbered = next(
         (name for name in (runtime.USED, runtime.DUTY) if any(name in each.samples for each in answers)), ""
     )
-    positions, per_chip = _positions(known, answers, layout)
-    for answer, own in zip(answers, positions, strict=True):
-        _of_process(answer, sorted({place // per_chip for place in own.values()}), values)
-    return values
+    yield (runtime.UPTIME, *runtime.TRANSFERS, numbered), partial(_processes, numbered)
 
 
 def placed(numbers: Sequence[frozenset[int]], total: int, held: frozenset[int] | None = None) -> list[Positions]:
@@ -208,6 +240,13 @@ def _programs(answers: Sequence[Answer], layout: Layout, values: Values) -> None
     for chip, told in by_chip.items():
         found = quantiles(told, QUANTILES)
         values.chips[chip]["program_duration_seconds"] = {f"{q:g}": each for q, each in found.items()}
+
+
+def _processes(numbered: str, answers: Sequence[Answer], layout: Layout, values: Values) -> None:
+    """What is told of processes; each has the devices of which its port tells."""
+    positions, per_chip = _positions(numbered, answers, layout)
+    for answer, own in zip(answers, positions, strict=True):
+        _of_process(answer, sorted({place // per_chip for place in own.values()}), values)
 
 
 def _of_process(answer: Answer, chips: Sequence[int], values: Values) -> None:

@@ -264,6 +264,17 @@ def test_slices_are_read_in_the_thread_of_their_board_and_after_it(clock):
     assert threads["fake:0"] == threads["slice:0"] == threads["slice:1"] != threads["fake:1"]
 
 
+def test_devices_of_a_source_that_asks_once_for_all_are_read_in_one_thread(clock):
+    """Threads that would only wait for the first of them are not woken; one device that fails is still alone."""
+    devices = Cut(clock)
+    devices.together = True
+    devices.broken = {"fake:0"}
+    told = sample(Sampler({"fake": devices}, {}, {}), clock)
+
+    assert len({thread for _, thread in devices.read_in}) == 1
+    assert {uid for uid, reading in told.readings.items() if reading is None} == {"fake:0"}
+
+
 def test_slice_that_fails_leaves_its_board_and_its_neighbour(clock):
     """Its own reading alone is missing."""
     devices = Cut(clock)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gpuwatch.devices import tpu_runtime as runtime
 from gpuwatch.devices.tpu_runtime import Answer
-from gpuwatch.devices.tpu_values import QUANTILES, Layout, placed, quantiles, values_of
+from gpuwatch.devices.tpu_values import QUANTILES, Known, Layout, placed, quantiles, values_of
 from gpuwatch.devices.tpu_wire import Buckets, Sample
 
 NUMBERS = st.none() | st.floats() | st.integers(-(2**63), 2**64) | st.text(max_size=5) | st.booleans()
@@ -89,7 +89,7 @@ def test_no_two_devices_have_one_place(numbers, total: int, held) -> None:
 @given(st.lists(ANSWERS, max_size=4), st.integers(1, 8), st.sampled_from([1, 2]), st.booleans())
 def test_whatever_is_answered_values_are_believable(answers, chips: int, devices: int, by_chip: bool) -> None:
     """Ratios from 0 to 1, numbers that are finite and not below 0, and every sample used or counted."""
-    values = values_of(answers, Layout(chips, devices, by_chip))
+    values = values_of(answers, Layout(chips, devices, by_chip), {})
 
     assert chips == len(values.chips)
     for chip in values.chips:
@@ -136,6 +136,27 @@ def test_buckets_without_sense_have_no_quantiles(bad: Buckets) -> None:
     assert {} == quantiles([bad], QUANTILES)
 
 
+def test_what_stands_is_not_counted_again_and_what_is_said_again_is() -> None:
+    """A slow value is said once and shown each second: not believed, it counts once, and again when said again."""
+    known: Known = {}
+    duty, slow = (Sample(0, 130.0),), (Sample(0, -1.0),)
+    answer = Answer("answers", samples={runtime.DUTY: duty, runtime.QUEUE: slow})
+    counted = [values_of([answer], Layout(1), known).rejected for _ in range(2)]
+    again = Answer("answers", samples={runtime.DUTY: (Sample(0, 130.0),), runtime.QUEUE: slow})
+
+    assert [2, 0, 1] == [sum(each.values()) for each in (*counted, values_of([again], Layout(1), known).rejected)]
+
+
+@given(st.lists(st.lists(ANSWERS, max_size=2), max_size=4), st.integers(1, 4))
+def test_what_is_known_changes_no_value(told, chips: int) -> None:
+    """Whatever came before, and whatever of it stands."""
+    known: Known = {}
+    for answers in told:
+        layout = Layout(chips)
+
+        assert values_of(answers, layout, {}).chips == values_of(answers, layout, known).chips
+
+
 def test_what_is_said_of_some_devices_is_numbered_as_memory_is() -> None:
     """A process that holds the last two of four chips numbers them from 0, and says of one alone what waits."""
 
@@ -143,7 +164,7 @@ def test_what_is_said_of_some_devices_is_numbered_as_memory_is() -> None:
         return tuple(Sample(number, 10.0 + number) for number in numbers)
 
     said = {runtime.USED: samples(0, 1), runtime.DUTY: samples(0, 1), runtime.QUEUE: samples(1)}
-    values = values_of([Answer("answers", samples=said)], Layout(4, held=frozenset({2, 3})))
+    values = values_of([Answer("answers", samples=said)], Layout(4, held=frozenset({2, 3})), {})
 
     assert [{}, {}] == values.chips[:2]
     assert [(10.0, None), (11.0, 11.0)] == [
