@@ -40,7 +40,8 @@ _SPECIAL: Mapping[str, Mapping[str, Any]] = {
     "extraManifests": {"type": "array", "items": {"type": ["object", "string"]}},
     **{f"{monitor}.{key}": _DURATION for monitor in ("podMonitor", "serviceMonitor") for key in
        ("interval", "scrapeTimeout")},
-    **{f"{part}.port": {"type": "integer", "minimum": 1, "maximum": 65535} for part in ("agent", "accounting")},
+    **{f"{part}.port": {"type": "integer", "minimum": 1, "maximum": 65535} for part in
+       ("agent", "accounting", "agent.tpu.devicePlugin")},
     **{f"{part}.secrets": {"type": "array", "items": {
         "type": "object", "additionalProperties": False, "required": ["name", "secretName"],
         "properties": {"name": _NAMES, "secretName": {"type": "string", "minLength": 1}},

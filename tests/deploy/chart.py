@@ -31,15 +31,15 @@ def helm() -> Path | None:
     return Path(installed) if installed else built if built.exists() else None
 
 
-def run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What Helm says of the chart."""
-    command = [str(program), *arguments, "--kube-version", KUBERNETES]
+def run(program: Path, *arguments: str, version: str = KUBERNETES) -> subprocess.CompletedProcess[str]:
+    """What Helm says of the chart, for a cluster of that version."""
+    command = [str(program), *arguments, "--kube-version", version]
     return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
 
 
-def rendered(program: Path, *arguments: str) -> str:
+def rendered(program: Path, *arguments: str, version: str = KUBERNETES) -> str:
     """The objects of a release called `gw` in the namespace `monitoring`."""
-    done = run(program, "template", "gw", str(CHART), "--namespace", "monitoring", *arguments)
+    done = run(program, "template", "gw", str(CHART), "--namespace", "monitoring", *arguments, version=version)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -113,6 +113,30 @@ def test_what_everybody_may_read_is_left_alone(tmp_path: Path) -> None:
     assert 0 != GROUP != (tmp_path / "pods").stat().st_gid
 
 
+def test_registers_that_root_alone_may_read_are_shown_to_the_group(tmp_path: Path) -> None:
+    """Every file that fits, and no other; a link to one is refused; a second look changes nothing."""
+    for name in ("zone:0/energy_uj", "zone:1/energy_uj", "zone:1/power_limit_uw"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch(0o400)
+    (tmp_path / "zone:2").mkdir()
+    (tmp_path / "zone:2/energy_uj").symlink_to(tmp_path / "zone:1/power_limit_uw")
+    pattern = f"--read={tmp_path}/zone:*/energy_uj"
+
+    told = once(pattern), once(pattern)
+    refused = f"access: {tmp_path}/zone:2/energy_uj: is no plain file; tried again\n"
+    shown = "".join(f"access: read {tmp_path}/zone:{each}/energy_uj {GROUP}\n" for each in (0, 1))
+    found = [(tmp_path / each).stat() for each in ("zone:0/energy_uj", "zone:1/power_limit_uw")]
+    assert (shown + refused, refused) == told
+    assert [(0, GROUP, 0o440), (0, 0, 0o400)] == [
+        (each.st_uid, each.st_gid, each.st_mode & 0o777) for each in found
+    ]
+
+
+def test_where_nothing_fits_a_pattern_nothing_is_said() -> None:
+    """A node without RAPL."""
+    assert "" == once("--read=/nowhere/intel-rapl:*/energy_uj")
+
+
 def test_what_is_not_there_yet_keeps_no_agent_down(tmp_path: Path) -> None:
     """It is said, once, and the init container ends well."""
     told = once(f"--grant={tmp_path}/kubelet.sock")

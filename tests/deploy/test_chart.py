@@ -14,6 +14,9 @@ import pytest
 import yaml
 
 from gpuwatch import config, plugins
+from gpuwatch.devices.tpu import TpuDevices
+from gpuwatch.errors import Absent
+from gpuwatch.model import Site
 from gpuwatch.web import web_config
 from tests.deploy import chart
 from tests.deploy.kinds import unknown_keys
@@ -26,6 +29,8 @@ WORKLOADS = [each for each in EVERY if each.values[0]["kind"] in {"DaemonSet", "
 CONFIGURED = [each for each in EVERY if "gpuwatch.toml" in each.values[0].get("data", {})]
 HELPERS = {"prepare", "access"}
 """The containers that are root, with one capability, so that the agent need not be."""
+OTHERS = ["SETUID", "SETGID", "SYS_PTRACE", "DAC_READ_SEARCH"]
+"""With what an agent begins that shall see other users' processes, before it becomes nobody."""
 
 
 def pod_of(workload: Thing) -> Thing:
@@ -118,12 +123,16 @@ def test_settings_of_a_site_arrive_as_they_were_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_no_container_is_root_but_the_helper(workload: Thing) -> None:
-    """Nothing is privileged; who is root has one capability; every container has a limit of memory."""
+    """Nothing is privileged; the helper has one capability, and who begins as root with more does not stay root.
+
+    Every container has a limit of memory.
+    """
     for each in containers(pod_of(workload)):
         security = each["securityContext"]
-        helper = each["name"] in HELPERS
-        assert (not helper, 0 if helper else 65534) == (security["runAsNonRoot"], security["runAsUser"])
-        assert {"drop": ["ALL"], **({"add": ["CHOWN"]} if helper else {})} == security["capabilities"]
+        begins = each.get("command", [""])[:2] == ["setpriv", "--reuid=65534"]
+        added = ["CHOWN"] if each["name"] in HELPERS else OTHERS if begins else []
+        assert (not added, 0 if added else 65534) == (security["runAsNonRoot"], security["runAsUser"])
+        assert {"drop": ["ALL"], **({"add": added} if added else {})} == security["capabilities"]
         assert (True, False) == (security["readOnlyRootFilesystem"], security["allowPrivilegeEscalation"])
         assert {"type": "RuntimeDefault"} == security["seccompProfile"]
         assert "privileged" not in security
@@ -135,6 +144,48 @@ def test_where_policies_are_strict_no_container_is_root() -> None:
     names = [each["name"] for each in containers(pod_of(one("strict", "DaemonSet")))]
 
     assert ["agent"] == names
+
+
+def test_only_where_it_is_asked_for_an_agent_begins_as_root() -> None:
+    """agent.otherUsers is off by itself."""
+    begins = {name for name, found in OBJECTS.items() for each in found if each["kind"] == "DaemonSet"
+              and any(one.get("command", [""])[0] == "setpriv" for one in containers(pod_of(each)))}  # fmt: skip
+
+    assert {"tpu"} == begins
+
+
+def test_only_where_it_is_asked_for_the_helper_can_write_below_sys() -> None:
+    """agent.hostPower is off by itself, and the agent's own mounts of the node are read-only whatever is on."""
+    writable = {
+        (name, container["name"], mount["mountPath"])
+        for name, found in OBJECTS.items()
+        for each in found
+        if each["kind"] == "DaemonSet"
+        for container in containers(pod_of(each))
+        for mount in container["volumeMounts"]
+        if mount["mountPath"].startswith("/host/") and not mount.get("readOnly")
+    }
+
+    assert {("power", helper, "/host/virtual") for helper in HELPERS} == writable
+
+
+def test_an_agent_on_gke_asks_the_device_plugin_of_its_own_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the address that the kubelet puts into the pod, which every agent has; without a TPU it asks nobody."""
+    file = tmp_path / "gpuwatch.toml"
+    file.write_text(one("tpu", "ConfigMap", "-agent")["data"]["gpuwatch.toml"])
+    table = config.load(file, {}, plugins.ROOMS).devices["tpu"]
+    variables = [pod_of(one(case, "DaemonSet"))["containers"][0]["env"] for case in ("default", "tpu")]
+    monkeypatch.setenv("HOST_IP", "192.0.2.7")
+    source = TpuDevices(TpuDevices.Settings.model_validate(table), Site(sysfs=str(tmp_path)))
+
+    assert "http://{HOST_IP}:2112/metrics" == table["device_plugin_url"]
+    assert [{"fieldRef": {"fieldPath": "status.hostIP"}}] * 2 == [
+        each["valueFrom"] for found in variables for each in found if each["name"] == "HOST_IP"
+    ]
+    with pytest.raises(Absent, match="no TPU"):
+        source.scan(0.0)
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)

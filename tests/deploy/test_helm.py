@@ -138,6 +138,8 @@ def test_rules_can_be_left_out_and_labelled(helm: Path) -> None:
         ("agent.config.agent.listen=:1", "agent.config.agent: Additional property listen is not allowed"),
         ("agent.config.meter.busy_ratio=2", "agent.config.meter.busy_ratio: Must be less than or equal to 1"),
         ("accounting.config.usage.promql.headres=1", "promql: Additional property headres is not allowed"),
+        ("agent.tpu.devicePlugin.port=0", "agent.tpu.devicePlugin.port: Must be greater than or equal to 1"),
+        ("agent.hostPower.enabled=true,agent.hostAccess.enabled=false", "agent.hostPower.enabled: the helper of"),
         ("agent.gpuAccess=all", "agent.gpuAccess must be one of the following"),
         ("podMonitor.interval=soon", "podMonitor.interval: Does not match pattern"),
         ("accounting.postgresql.url=postgresql://u:p@h/d", "accounting.postgresql.url: has a password in it"),
@@ -160,18 +162,25 @@ def test_the_notes_say_what_is_missing(helm: Path, tmp_path: Path) -> None:
     notes = '{{ include "gpuwatch.notes" . | toJson }}'
     extra = f"{{apiVersion: v1, kind: ConfigMap, metadata: {{name: notes}}, data: {{notes: {notes}}}}}"
 
-    def told(*settings: str) -> str:
+    def told(*settings: str, version: str = chart.KUBERNETES) -> str:
         (tmp_path / "notes.yaml").write_text(json.dumps({"extraManifests": [extra]}))
         sets = [word for each in settings for word in ("--set", each)]
-        text = chart.rendered(helm, "--values", str(tmp_path / "notes.yaml"), *sets)
+        text = chart.rendered(helm, "--values", str(tmp_path / "notes.yaml"), *sets, version=version)
         found = [each["data"]["notes"] for each in chart.objects(text) if "notes" in each.get("data", {})]
         return str(found[0])
 
-    monitors = "podMonitor.enabled=true"
+    monitors, plugin = "podMonitor.enabled=true", "agent.tpu.devicePlugin.enabled=true"
+    others = "agent.otherUsers.enabled=true"
+    gke = "1.31.5-gke.1023000"
     assert "Nothing scrapes this yet" in told()
     assert "--set podMonitor.additionalLabels.release=NAME" in told(monitors)
     assert "release=NAME" not in told(monitors, "podMonitor.additionalLabels.release=monitoring")
     assert "agent.hostAccess is off" in told("agent.hostAccess.enabled=false")
+    assert (False, True, False) == tuple(
+        "This is GKE" in each for each in (told(), told(version=gke), told(plugin, version=gke))
+    )
+    assert "-- setpriv --reuid=65534" in told(others) and "-- gpuwatch check" in told()
+    assert "shows the processes of this pod alone" in told(others, "agent.hostPID=false")
     assert "The ledger is gone with the pod" in told("accounting.persistence.enabled=false")
 
 

@@ -1,14 +1,15 @@
-"""Gives the agent, which is not root, what is root's alone on a node: its directories and the kubelet's socket.
+"""Gives the agent, which is not root, what is root's alone on a node: its directories, sockets and registers.
 
 Run as root with no capability but CHOWN. `--own` makes a directory the user's; `--grant` lets a group look into a
-directory or speak to a socket, and takes nothing from anybody. With `--every` it looks again, as the kubelet makes
-its socket anew when it starts.
+directory or speak to a socket, `--read` lets it read every file that fits a pattern, and none takes anything from
+anybody. With `--every` it looks again: the kubelet makes its socket anew when it starts, a driver its files.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
+import glob
 import os
 import signal
 import stat
@@ -19,6 +20,7 @@ from pathlib import Path
 
 DIRECTORY = stat.S_IRGRP | stat.S_IXGRP
 SOCKET = stat.S_IRGRP | stat.S_IWGRP
+FILE = stat.S_IRGRP
 
 
 def own(path: str, user: int) -> bool:
@@ -41,6 +43,18 @@ def grant(path: str, group: int) -> bool:
         wanted, everybody = SOCKET, stat.S_IROTH | stat.S_IWOTH
     else:
         raise OSError(errno.EINVAL, "is neither a directory nor a socket")
+    return _let_in(path, group, found, wanted, everybody)
+
+
+def read(path: str, group: int) -> bool:
+    """Let the group read a file; whether anything was changed."""
+    found = os.lstat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "is no plain file")
+    return _let_in(path, group, found, FILE, stat.S_IROTH)
+
+
+def _let_in(path: str, group: int, found: os.stat_result, wanted: int, everybody: int) -> bool:
     if found.st_mode & everybody == everybody or (found.st_gid == group and found.st_mode & wanted == wanted):
         return False
     os.chown(path, -1, group, follow_symlinks=False)
@@ -51,7 +65,13 @@ def grant(path: str, group: int) -> bool:
 def look(options: argparse.Namespace, said: set[str]) -> bool:
     """Do what is to be done now; whether all of it could be. Each failure is said once until it is over."""
     failed = set()
-    for do, paths, who in ((own, options.own, options.user), (grant, options.grant, options.group)):
+    files = [path for pattern in options.read for path in sorted(glob.glob(pattern))]  # noqa: PTH207 - absolute
+    to_do = (
+        (own, options.own, options.user),
+        (grant, options.grant, options.group),
+        (read, files, options.group),
+    )
+    for do, paths, who in to_do:
         for path in paths:
             try:
                 if do(path, who):
@@ -72,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--group", type=int, default=65534)
     parser.add_argument("--own", action="append", default=[], metavar="DIRECTORY")
     parser.add_argument("--grant", action="append", default=[], metavar="PATH")
+    parser.add_argument("--read", action="append", default=[], metavar="PATTERN")
     parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -64,6 +64,27 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
+{{/* From root to the agent's user, with the capabilities that show other users' processes. */}}
+{{- define "gpuwatch.others" -}}
+{{- $kept := "+sys_ptrace,+dac_read_search" -}}
+{{- $user := include "gpuwatch.user" . -}}
+setpriv --reuid={{ $user }} --regid={{ $user }} --groups={{ .Values.agent.hostAccess.group }} --inh-caps={{ $kept }} --ambient-caps={{ $kept }}
+{{- end }}
+
+{{/* A container that is root with nothing but these capabilities. */}}
+{{- define "gpuwatch.rootSecurity" -}}
+runAsNonRoot: false
+runAsUser: 0
+runAsGroup: 0
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+  add: [{{ join ", " . }}]
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
 {{/* Whether the kubelet, which has neither name nor certificate, could ask /-/healthy. */}}
 {{- define "gpuwatch.web.open" -}}
 {{- if not (or .Values.web.existingSecret .Values.web.basicAuth.users .Values.web.tls.clientCertificates) }}true{{ end -}}

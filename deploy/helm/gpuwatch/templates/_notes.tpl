@@ -5,8 +5,8 @@ gpuwatch {{ .Chart.AppVersion }} for the cluster {{ .Values.cluster | quote }}.
 Agents: one on each node{{ with .Values.agent.nodeSelector }} with {{ toJson . }}{{ end }}.
 
   kubectl -n {{ .Release.Namespace }} rollout status daemonset/{{ include "gpuwatch.fullname" . }}-agent
-  kubectl -n {{ .Release.Namespace }} exec daemonset/{{ include "gpuwatch.fullname" . }}-agent -- gpuwatch check --probe
-{{- if not .Values.agent.runtimeClassName }}
+  kubectl -n {{ .Release.Namespace }} exec daemonset/{{ include "gpuwatch.fullname" . }}-agent -- {{ if .Values.agent.otherUsers.enabled }}{{ include "gpuwatch.others" . }} {{ end }}gpuwatch check --probe
+{{- if not (or .Values.agent.runtimeClassName (eq .Values.agent.gpuAccess "none")) }}
 
   "check" finds no device? Where NVIDIA's runtime is not the node's default one: --set agent.runtimeClassName=nvidia
 {{- end }}
@@ -14,6 +14,15 @@ Agents: one on each node{{ with .Values.agent.nodeSelector }} with {{ toJson . }
 
   agent.hostAccess is off: the kubelet's socket is root's, and pods are not told apart, until the node gives it to
   the group {{ .Values.agent.hostAccess.group }}; the state directory must belong to {{ include "gpuwatch.user" . }}. docs/kubernetes.md says how.
+{{- end }}
+{{- if and (contains "-gke." .Capabilities.KubeVersion.Version) (not .Values.agent.tpu.devicePlugin.enabled) }}
+
+  This is GKE. On its TPU nodes what chips do is told by their device plugin alone:
+  --set agent.tpu.devicePlugin.enabled=true
+{{- end }}
+{{- if and .Values.agent.otherUsers.enabled (not .Values.agent.hostPID) }}
+
+  agent.otherUsers shows the processes of this pod alone: agent.hostPID is off.
 {{- end }}
 {{- end }}
 {{ if .Values.accounting.enabled }}

@@ -19,20 +19,15 @@ args:
   - --grant=/var/lib/kubelet/pod-resources
   - --grant=/var/lib/kubelet/pod-resources/kubelet.sock
   {{- end }}
+  {{- if $agent.hostPower.enabled }}
+  - --read=/host/virtual/powercap/intel-rapl/intel-rapl:*/energy_uj
+  - --read=/host/virtual/powercap/intel-rapl/intel-rapl:*/intel-rapl:*/energy_uj
+  {{- end }}
   {{- with index . 2 }}
   - --every={{ . }}
   {{- end }}
 securityContext:
-  runAsNonRoot: false
-  runAsUser: 0
-  runAsGroup: 0
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
-    add: [CHOWN]
-  seccompProfile:
-    type: RuntimeDefault
+  {{- include "gpuwatch.rootSecurity" (list "CHOWN") | nindent 2 }}
 env:
   - {name: NVIDIA_VISIBLE_DEVICES, value: void}
 resources:
@@ -51,5 +46,8 @@ volumeMounts:
   {{- if $agent.podResources.enabled }}
   - {name: pod-resources, mountPath: /var/lib/kubelet/pod-resources}
   - {name: pod-logs, mountPath: /var/log/pods}
+  {{- end }}
+  {{- if $agent.hostPower.enabled }}
+  - {name: virtual, mountPath: /host/virtual}
   {{- end }}
 {{- end }}
