@@ -18,6 +18,8 @@ from grafana.blocks import (
     RATE,
     RED,
     SECONDS,
+    WATT,
+    WATT_HOURS,
     Band,
     Column,
     coloured,
@@ -33,6 +35,13 @@ from grafana.prometheus import NODE, lines
 
 EMPTY = "its agent is not scraped"
 NO_STORAGE = "there is none on this node, or its agent is not scraped"
+NO_METER = (
+    "no meter of the host is read: there is none, or RAPL needs the drop-in rapl.conf; gpuwatch check says which"
+)
+NOT_DIVIDED = (
+    "nothing is divided: the processors' energy is not read, or a device's meter has it too; see gpuwatch check"
+)
+NO_PART = "no job has a part: none has a control group of its own, or nothing is divided"
 
 
 def _cpu() -> timeseries.Panel:
@@ -152,6 +161,80 @@ def _in_line() -> timeseries.Panel:
     )
 
 
+def _watts() -> timeseries.Panel:
+    rapl = f'gpuwatch_host_energy_joules_total{{{NODE},domain=~"package-.+|dram-.+|psys"}}'
+    acpi, chassis = (f'gpuwatch_host_power_watts{{{NODE},source{which}"ipmi"}}' for which in ("!=", "="))
+    own, module = ask.power(NODE), ask.power(NODE, "module")
+    modelled = f'sum(rate(gpuwatch_device_energy_joules_total{{{NODE},method="modelled"}}{ask.RATE}))'
+    # Devices alone would hide the words that say why there is nothing of the host.
+    beside = (
+        f" and on () count(gpuwatch_host_energy_joules_total{{{NODE}}} or gpuwatch_host_power_watts{{{NODE}}})"
+    )
+    return graph(
+        "Power of host and devices",
+        "Each meter of the host, and all devices together. The lines overlap: packages, dram and devices may be "
+        "added, while psys has packages and dram in it, a module its CPU and GPU, and the chassis everything. "
+        "Devices of which the module's power alone is known are shown with their CPUs.",
+        WATT,
+        lines(
+            ("{{domain}}", f"sum by (domain) (rate({rapl}{ask.RATE}))"),
+            ("{{source}}", f"sum by (source) ({acpi})"),
+            ("chassis", f"sum({chassis})"),
+            ("devices", f"sum({own}){beside}"),
+            ("devices with their CPUs", f"sum({module} unless on (instance, uuid) {own}){beside}"),
+            ("devices, modelled", f"{modelled}{beside}"),
+        ),
+        NO_METER,
+    ).fill_opacity(0)
+
+
+def _divided() -> timeseries.Panel:
+    to = (f'gpuwatch_host_divided_energy_joules_total{{{NODE},to="{whom}"}}' for whom in ("jobs", "node"))
+    jobs, node = (f"sum(rate({each}{ask.RATE}))" for each in to)
+    return graph(
+        "The host's energy, divided",
+        "Power of processors and memory: what goes to jobs by their processor time and memory, and what stays "
+        "with the node: idle processors, the system, jobs without a control group. A chassis is divided in steps "
+        "of a minute.",
+        WATT,
+        lines(("to jobs", jobs), ("stays with the node", node)),
+        NOT_DIVIDED,
+    )
+
+
+def _by_job() -> table.Panel:
+    joules = f"gpuwatch_job_host_energy_joules_total{{{NODE}}}"
+    seconds = f"gpuwatch_job_host_energy_measured_seconds_total{{{NODE}}}"
+    devices = f"sum by (job_id) (gpuwatch_job_energy_joules_total{{{NODE}}}) / 3600"
+    return listing(
+        "The host by job",
+        "What jobs of the last 15 minutes have of the host's energy on this node, beside that of their devices, "
+        "which is never in it. Known says for how long it was; the rest of their time is not known, and not 0.",
+        ask.columns(
+            f"sum by (job_id) (rate({joules}{ask.RATE}))",
+            f"sum by (job_id) ({joules}) / 3600",
+            f"{devices} and on (job_id) {joules}",
+            f"sum by (job_id) ({seconds})",
+        ),
+        {
+            "job_id": Column("Job", link=ask.to_job()),
+            "Value #A": Column("Now", WATT, 80),
+            "Value #B": Column("Host", WATT_HOURS, 85),
+            "Value #C": Column("Devices", WATT_HOURS, 85),
+            "Value #D": Column("Known", SECONDS, 90),
+        },
+        NO_PART,
+        by="job_id",
+        sort="Host",
+    )
+
+
+def power() -> Band:
+    """What the host draws beside its devices, and whose it is."""
+    divided = coloured(stacked(_divided()), {"to jobs": GREEN, "stays with the node": NOBODY})
+    return even(8, _watts(), divided, _by_job(), heading="Power of the host")
+
+
 def host() -> Sequence[Band]:
     """The node around the devices."""
     cores = coloured(
@@ -167,6 +250,7 @@ def host() -> Sequence[Band]:
             _disks(),
             heading="Host",
         ),
+        power(),
         even(8, _network_storage(), _answers(), _in_line(), heading="Storage of the host"),
     )
 

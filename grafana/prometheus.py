@@ -51,11 +51,11 @@ def columns(*expressions: str) -> Queries:
     ]
 
 
-def power(where: str = "") -> str:
-    """Watts of each device; of the sensor that averages where there is one."""
+def power(where: str = "", scope: str = "device") -> str:
+    """Watts of each device, or of its module; of the sensor that averages where there is one."""
     and_where = f",{where}" if where else ""
     average, instant = (
-        f'max by (instance, uuid) (gpuwatch_device_power_watts{{scope="device",window="{window}"{and_where}}})'
+        f'max by (instance, uuid) (gpuwatch_device_power_watts{{scope="{scope}",window="{window}"{and_where}}})'
         for window in ("average", "instant")
     )
     return f"({average} or {instant})"

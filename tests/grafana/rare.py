@@ -23,6 +23,8 @@ gpuwatch_accounting_ledger_intact 1
 gpuwatch_accounting_last_backup_successful 1
 gpuwatch_accounting_last_backup_timestamp_seconds 1
 gpuwatch_host_swap_used_bytes 1
+gpuwatch_host_power_watts{source="ipmi"} 3400
+gpuwatch_device_power_watts{uuid="demo:0",window="average",scope="module"} 900
 """
 COUNTERS = (
     'gpuwatch_accounting_rows_rejected_total{reason="key"}',
@@ -47,6 +49,10 @@ COUNTERS = (
     'gpuwatch_host_lustre_request_wait_seconds_total{filesystem="scratch"}',
     'gpuwatch_host_disk_reads_completed_total{device="sda"}',
     'gpuwatch_host_disk_read_time_seconds_total{device="sda"}',
+    'gpuwatch_device_energy_joules_total{uuid="demo:1",method="modelled"}',
+    f'gpuwatch_job_energy_joules_total{{{JOB},method="counter"}}',
+    f"gpuwatch_job_host_energy_joules_total{{{JOB}}}",
+    f"gpuwatch_job_host_energy_measured_seconds_total{{{JOB}}}",
     f"gpuwatch_job_held_seconds_total{{{JOB}}}",
     f'gpuwatch_job_state_seconds_total{{{JOB},state="unknown"}}',
     'gpuwatch_job_declared{job_id="run-1",started="1",quantity="energy",bound="likely"}',

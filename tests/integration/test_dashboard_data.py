@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from tests.grafana.boards import FILES, Target, filled, notes, targets, variables
+from tests.grafana.host_power import HostPower, counting
 from tests.grafana.rare import lines, page
 from tests.integration.debian import Prometheus, scrape_config, wait_until
 from tests.integration.time_series import Adapter, InfluxDB
@@ -36,6 +37,8 @@ NO_BATCH = "the demo has no batch system"
 NO_FAULT = "nothing fails in a healthy demo"
 NO_FABRIC = "the machine need not have InfiniBand"
 NO_STORAGE = "the machine need not have network file systems"
+NO_GROUP = "jobs of the demo have no control group of their own"
+NO_METER = "the machine of the demo has RAPL and a meter of ACPI, and no other"
 NO_COPY = "the demo wants no copies of its ledger"
 RARE: Mapping[tuple[str, str], str] = {
     ("Coverage", "A"): SHORT, ("Coverage", "B"): SHORT, ("Coverage", "C"): SHORT,
@@ -60,6 +63,10 @@ RARE: Mapping[tuple[str, str], str] = {
     **dict.fromkeys((("How long storage takes", letter) for letter in "ABC"), NO_STORAGE),
     ("How long storage takes", "D"): "the machine's disks need not be read",
     ("Waiting in line", "B"): NO_STORAGE,
+    ("Power of host and devices", "C"): NO_METER,
+    ("Power of host and devices", "E"): "devices of the demo tell their own power",
+    ("Power of host and devices", "F"): "every device of the demo has an energy counter",
+    **dict.fromkeys((("The host by job", letter) for letter in "ABCD"), NO_GROUP),
 }  # fmt: skip
 """What is empty in a healthy demo, by title and letter, and why. It is shown to work on a page made for that."""
 
@@ -74,6 +81,10 @@ RARELY_PUSHED: Mapping[tuple[str, str], str] = dict.fromkeys(
 """The same of what is asked of InfluxDB; points made for that show that it works."""
 
 CONFIGURATION = """\
+[site]
+sysfs = "{sysfs}"
+[host.power]
+ipmi = "off"
 [devices.demo]
 lost_every_seconds = 30.0
 lost_seconds = 12.0
@@ -102,10 +113,13 @@ def adapter(influxdb: InfluxDB) -> Iterator[Adapter]:
 
 @pytest.fixture(scope="module")
 def demo(adapter: Adapter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """`gpuwatch up --demo` that pushes to InfluxDB too: the addresses of its daemons."""
+    """`gpuwatch up --demo` that pushes to InfluxDB too, on a host with meters: the addresses of its daemons."""
     folder = tmp_path_factory.mktemp("demo")
     (folder / "token").write_text(adapter.token)
-    (folder / "gpuwatch.toml").write_text(CONFIGURATION.format(url=adapter.url, token=folder / "token"))
+    power = HostPower(folder / "sys")
+    power.meter(612.0)
+    places = {"url": adapter.url, "token": folder / "token", "sysfs": power.sysfs}
+    (folder / "gpuwatch.toml").write_text(CONFIGURATION.format(**places))
     options = ["--config", str(folder / "gpuwatch.toml"), "--state-directory", str(folder / "state")]
     options += ["--agent-listen", "127.0.0.1:0", "--accounting-listen", "127.0.0.1:0"]
     with (folder / "log").open("wb") as log:
@@ -122,7 +136,8 @@ def demo(adapter: Adapter, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         return found if len(found) == 2 else {}
 
     try:
-        yield wait_until(addresses, START_SECONDS, "both daemons say their addresses")
+        with counting(power):
+            yield wait_until(addresses, START_SECONDS, "both daemons say their addresses")
     finally:
         os.killpg(process.pid, signal.SIGINT)
         try:
