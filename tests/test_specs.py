@@ -55,12 +55,17 @@ FOUND = {
     "NVIDIA GB200": "GB200",
     "NVIDIA B300 SXM6 AC": "B300",
     "NVIDIA GB300": "GB300",
+    "AMD Instinct MI100": "MI100",
     "AMD Instinct MI210": "MI210",
     "AMD Instinct MI250": "MI250",
     "AMD Instinct MI250X": "MI250X",
     "AMD Instinct MI300X": "MI300X",
+    "AMD Instinct MI300A": "MI300A",
     "AMD Instinct MI300X OAM": "MI300X",
+    "AMD Instinct MI300X VF": "MI300X",
     "AMD Instinct MI325X": "MI325X",
+    "AMD Instinct MI325X VF": "MI325X",
+    "AMD Instinct MI350X": "MI350X",
     "AMD Instinct MI355X": "MI355X",
     "HL-225": "Gaudi2",
     "HL-325L": "Gaudi3",
@@ -87,7 +92,7 @@ FOUND = {
 NOT_FOUND = [
     "", "unknown", "Tesla", "NVIDIA Graphics Device", "NVIDIA A10G", "NVIDIA A100", "NVIDIA H20-3e",
     "NVIDIA GeForce RTX 3090 Ti", "NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA GeForce RTX 4090 D",
-    "Tesla V100-SXM3-32GB", "Tesla V100S-PCIE-32GB", "AMD Instinct MI300A", "NVIDIA A800 40GB Active",
+    "Tesla V100-SXM3-32GB", "Tesla V100S-PCIE-32GB", "AMD Instinct MI300X HF", "NVIDIA A800 40GB Active",
     "TPU", "TPU v99", "NVIDIA H100 80GB HBM3\nNVIDIA T4", "simulated", "H" * 100_000,
 ]  # fmt: skip
 
@@ -134,8 +139,6 @@ def test_narrower_numbers_are_not_slower(spec: specs.Spec) -> None:
 
     assert rates == sorted(rates)
     assert all(later <= 4 * earlier for earlier, later in pairwise(rates[1:]))
-    if "fp16" in spec.peak_flops and "bf16" in spec.peak_flops:
-        assert spec.peak_flops["fp16"] == spec.peak_flops["bf16"]
 
 
 def test_names_patterns_and_sources_are_unambiguous() -> None:
@@ -163,8 +166,8 @@ def test_units_are_base_units() -> None:
 
 
 def test_unpublished_figure_is_absent() -> None:
-    """Nobody publishes the power of a TPU v5p."""
-    spec = specs.lookup("TPU v5p")
+    """Nobody publishes the power of a TPU v5e, and its estimates are a factor of two apart."""
+    spec = specs.lookup("TPU v5e")
 
     assert spec is not None
     assert spec.watts is None

@@ -96,7 +96,7 @@ def test_energy_money_and_carbon_by_hand() -> None:
 
 def test_what_is_not_known_is_none() -> None:
     """Neither a price nor power: hours alone."""
-    found = needs.needs(certain(3600.0), None, Rates.of(()), "TPU v5p", "", NOW, None)
+    found = needs.needs(certain(3600.0), None, Rates.of(()), "TPU v5e", "", NOW, None)
 
     assert (None, None, None, None, None) == (
         found.energy_joules, found.facility_joules, found.cost, found.carbon_grams, found.wall_seconds
@@ -104,7 +104,7 @@ def test_what_is_not_known_is_none() -> None:
 
 
 def test_power_is_a_part_of_the_makers() -> None:
-    """Unless it is a mean already, or given; of a TPU v5p nobody knows it."""
+    """Unless it is a mean already, or given; of a TPU v5e nobody knows it."""
     power = needs.power_of(A100)
     mean = needs.power_of(devices.find(TABLE, "TPU v4"))
 
@@ -113,7 +113,7 @@ def test_power_is_a_part_of_the_makers() -> None:
     assert (200, 300, 380) == pytest.approx([power[level] for level in (0.1, 0.5, 0.9)])
     assert 170 == mean[0.5]
     assert certain(350.0) == needs.power_of(A100, 350.0)
-    assert needs.power_of(devices.find(TABLE, "TPU v5p")) is None
+    assert needs.power_of(devices.find(TABLE, "TPU v5e")) is None
 
 
 @pytest.mark.parametrize("watts", [0.0, -1.0, float("nan"), float("inf"), 1e308])
@@ -127,13 +127,13 @@ def test_defaults_are_never_silent() -> None:
     """PUE and grid are called defaults, and what is not known says what would tell it."""
     words = "\n".join(needs.assumptions(A100, None, (Rates.of(()), UTC), "A100", "", NOW))
     unknown = "\n".join(
-        needs.assumptions(devices.find(TABLE, "TPU v5p"), None, (Rates.of(()), UTC), "TPU v5p", "", NOW)
+        needs.assumptions(devices.find(TABLE, "TPU v5e"), None, (Rates.of(()), UTC), "TPU v5e", "", NOW)
     )
 
     assert "PUE 1.54 (default: Uptime survey 2025" in words
     assert "473.05 g CO2e/kWh (default: world 2024, Ember" in words
     assert "no price is known, so cost is not; --rates" in words
-    assert "power of TPU v5p is not published" in unknown
+    assert "power of TPU v5e is not published" in unknown
 
 
 def test_price_and_tariff_are_said() -> None:
