@@ -36,7 +36,22 @@ _REMEDIES = {
     "power meters of ACPI": "see what the kernel says in its log; they are open to everybody",
     "IPMI": "the drop-in ipmi.conf of systemd/drop-ins, and the udev rule in it",
 }
-"""How to have a right that is not there."""
+"""How to have a right that is not there, as a service."""
+
+POD_VARIABLE = "KUBERNETES_SERVICE_HOST"
+"""What the kubelet puts into every container."""
+
+_OTHERS_IN_POD = "agent.hostPID and agent.otherUsers.enabled of the chart"
+_REMEDIES_IN_POD = {
+    "NVIDIA device nodes": "agent.gpuAccess and agent.runtimeClassName of the chart",
+    "cgroup and uid of processes": "agent.hostPID of the chart",
+    "PodResources socket": "agent.hostAccess.enabled of the chart",
+    "environment of other users": _OTHERS_IN_POD,
+    "open files of other users": _OTHERS_IN_POD,
+    "RAPL": "agent.hostPower.enabled of the chart",
+    "IPMI": "nothing of the chart: docs/kubernetes.md says what else reads it",
+}
+"""How to have it in a pod, where that is something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,7 @@ class Roots:
     dev: Path = Path("/dev")
     pod_resources: Path = POD_RESOURCES
     uid: int = field(default_factory=os.getuid)
+    in_pod: bool = field(default_factory=lambda: POD_VARIABLE in os.environ)
 
     @classmethod
     def of(cls, settings: Settings) -> Roots:
@@ -95,13 +111,14 @@ def rights(roots: Roots, timeout_seconds: float = 5.0) -> Iterator[Right]:
         ("power meters of ACPI", "nothing", "power of CPU and module (Grace), or of the node", _power_meters),
         ("IPMI", "rw on /dev/ipmi0", "power of the chassis", _ipmi),
     )
+    remedies = _REMEDIES | (_REMEDIES_IN_POD if roots.in_pod else {})
     for what, needs, lost, attempt in rows:
         try:
             here, detail = within(timeout_seconds, partial(attempt, roots))
         except Exception as exc:  # noqa: BLE001 - one row that cannot be tried must not hide the others
             here, detail = "unknown", why(exc)
         is_lost = here not in ("yes", "absent")
-        yield Right(what, needs, here, detail, lost if is_lost else "", _REMEDIES.get(what, "") if is_lost else "")
+        yield Right(what, needs, here, detail, lost if is_lost else "", remedies.get(what, "") if is_lost else "")
 
 
 def _all(paths: Iterable[Path], attempt: Callable[[Path], object], nothing: str) -> Tried:
@@ -139,7 +156,7 @@ def _infiniband(roots: Roots) -> Tried:
 
 
 def _rapl(roots: Roots) -> Tried:
-    zones = roots.sysfs.glob("class/powercap/intel-rapl*/energy_uj")
+    zones = roots.sysfs.glob("class/powercap/intel-rapl:*/energy_uj")
     return _all(zones, Path.read_bytes, "no RAPL on this node")
 
 

@@ -47,11 +47,15 @@ logger = logging.getLogger(__name__)
 
 _REMEDY_OF_PORT = "see whether the process on it is a TPU's (tpu-info), or set devices.tpu.ports"
 _REMEDY_OF_HOLDERS = (
-    "use the drop-in other-users.conf (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH), in a pod hostPID; without, the batch "
-    "system says who holds a chip, and whether one rests is not known"
+    "use the drop-in other-users.conf (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH), in a pod agent.hostPID and "
+    "agent.otherUsers of the chart; without, the batch system says who holds a chip, and whether one rests is not "
+    "known"
 )
 _REMEDIES = {
-    "device plugin": "see whether the page comes (curl), or leave devices.tpu.device_plugin_url unset",
+    "device plugin": (
+        "see whether the page comes (curl), or leave devices.tpu.device_plugin_url (agent.tpu.devicePlugin of the "
+        "chart) unset"
+    ),
     "libtpu": "install libtpu where the agent's Python finds it, or leave devices.tpu.libtpu unset",
 }
 

@@ -28,7 +28,10 @@ _MOST_WATTS = {"package": 2_000.0, "dram": 2_000.0, "psys": 10_000.0}
 _LAYOUT_SECONDS = 60.0
 # `gpuwatch check` waits a little longer than this for a source.
 _CHECK_SECONDS = 4.0
-_RIGHT = "RAPL may be read by root alone; give the service the drop-in rapl.conf of systemd/drop-ins"
+_RIGHT = (
+    "RAPL may be read by root alone; a service has the drop-in rapl.conf of systemd/drop-ins, a pod "
+    "agent.hostPower of the chart"
+)
 
 
 class PowerSource:

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -450,6 +451,27 @@ def test_right_that_is_refused_says_what_is_lost(roots: Roots, tmp_path: Path) -
         "IPMI": "power of the chassis",
     }
     assert f"{roots.dev / 'nvidia1'}: No such file or directory" == found["NVIDIA device nodes"].detail
+
+
+def test_what_is_lost_in_a_pod_is_had_by_the_chart(roots: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drop-in of systemd would help nobody there; as a service it does."""
+    register = roots.sysfs / "class/powercap/intel-rapl:0/energy_uj"
+    register.unlink()
+    register.mkdir()
+
+    service = table(replace(roots, in_pod=False))["RAPL"]
+    pod = table(replace(roots, in_pod=True))["RAPL"]
+    assert "the drop-in rapl.conf of systemd/drop-ins" == service.todo
+    assert "agent.hostPower.enabled of the chart" == pod.todo
+    monkeypatch.setenv(rights.POD_VARIABLE, "10.0.0.1")
+    assert Roots.of(Settings()).in_pod
+
+
+def test_registers_that_are_not_read_are_no_loss(roots: Roots) -> None:
+    """Intel has the same registers a second time, by memory (intel-rapl-mmio); they are not shown."""
+    (roots.sysfs / "class/powercap/intel-rapl-mmio:0/energy_uj").mkdir(parents=True)
+
+    assert "yes" == table(roots)["RAPL"].here
 
 
 def test_page_lists_what_is_lost(roots: Roots) -> None:

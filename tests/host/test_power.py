@@ -91,14 +91,16 @@ def test_time_in_which_it_may_have_wrapped_unseen_is_unknown(tree: Tree, clock: 
 def test_rapl_that_root_alone_may_read_is_not_here_and_says_what_helps(
     tree: Tree, clock: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on every node without the capability: quiet, the drop-in named."""
+    """As on every node without the capability: quiet, the drop-in named, and the chart's value."""
     tree.zone("intel-rapl:0", "package-0", 0).chmod(0)
     if os.geteuid() == 0:
         refuse(monkeypatch, "energy_uj")
 
     with pytest.raises(Absent, match=r"rapl\.conf"):
         tree.source(clock).read(1.0)
-    assert dict_of(tree.source(clock).report())["RAPL"][1].endswith("drop-in rapl.conf of systemd/drop-ins")
+    assert dict_of(tree.source(clock).report())["RAPL"][1].endswith(
+        "a service has the drop-in rapl.conf of systemd/drop-ins, a pod agent.hostPower of the chart"
+    )
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
