@@ -1,6 +1,7 @@
 """A cluster to take pictures of: three agents with simulated devices, their jobs, one accounting; all on loopback.
 
-The pipeline is real, from the processes that hold devices to what `/metrics` says; the silicon alone is not.
+The pipeline is real, from the processes that hold devices to what `/metrics` says; the silicon alone is not, nor
+are the meters of the first node's host.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from docs.pictures.host import Host
 from gpuwatch.cli.demo import DemoJob, DemoJobs, scenario
 from gpuwatch.cli.up import DEMO_POLICY, DEMO_RATES
 
@@ -39,6 +41,7 @@ AGENT = """\
 [site]
 cluster = "demo"
 node = "{node}"
+sysfs = "{sysfs}"
 [agent]
 listen = "127.0.0.1:{port}"
 state_directory = "{folder}/agent"
@@ -83,7 +86,9 @@ token_file = "{token_file}"
 """
 
 
-def _configure(folder: Path, ports: Sequence[int], influxdb: Mapping[str, str]) -> list[tuple[str, Path]]:
+def _configure(
+    folder: Path, ports: Sequence[int], influxdb: Mapping[str, str], host: Host
+) -> list[tuple[str, Path]]:
     """The configuration of each daemon: which command it is of, and the file."""
     found = []
     pushed_to = ["influxdb"] if influxdb else []
@@ -91,7 +96,8 @@ def _configure(folder: Path, ports: Sequence[int], influxdb: Mapping[str, str]) 
         place = folder / node
         place.mkdir(parents=True)
         sinks = json.dumps(["prometheus", *pushed_to])
-        text = AGENT.format(node=node, port=port, folder=place, hot=HOT[node], sinks=sinks)
+        sysfs = host.sysfs if node == NODES[0] else "/sys"
+        text = AGENT.format(node=node, sysfs=sysfs, port=port, folder=place, hot=HOT[node], sinks=sinks)
         found.append(("agent", place / "gpuwatch.toml", text))
     place = folder / "accounting"
     place.mkdir()
@@ -134,9 +140,11 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.1)
 
 
-def _jobs(folder: Path, node: str) -> DemoJobs:
+def _jobs(folder: Path, node: str, host: Host) -> DemoJobs:
     place = folder / node
     jobs = [job for job in scenario(place / "driver", place / "agent.sock") if job.name in PARTS[node]]
+    if node == NODES[0]:
+        jobs = host.placed(jobs)
     short = (_evaluation(place, device, hours) for device, hours in EVALUATIONS[node].items())
     return DemoJobs([*jobs, *short], place / "jobs")
 
@@ -158,12 +166,14 @@ def fleet(folder: Path, ports: Sequence[int], influxdb: Mapping[str, str] | None
     """
     over = threading.Event()
     with ExitStack() as stack:
-        for command, file in _configure(folder, ports, influxdb or {}):
+        host = Host(folder / "host")
+        stack.enter_context(host.running())
+        for command, file in _configure(folder, ports, influxdb or {}, host):
             stack.enter_context(_daemon(command, file))
         running = []
         for node in NODES:
             _wait_for(folder / node / "agent.sock")
-            running.append(_jobs(folder, node))
+            running.append(_jobs(folder, node, host))
             stack.callback(running[-1].stop)
             running[-1].start()
 
