@@ -17,8 +17,8 @@ Names and units as in the driver's own documentation (`amdgpu_pm.c`, Documentati
 | processes | when used memory changed, 5 s | class/kfd/kfd/proc, see `amd_processes` | unknown |
 
 Nothing that blocks is read: `pcie_bw` counts for a second. A card that its driver has put to sleep is left asleep.
-Of a module of two dies (MI250) one gives the module's power and energy, and the other none or 0, which is no
-reading; a power whose last bits are an error number (some kernels of 2023) is none either.
+Of a module of two dies (MI250) one gives the module's power and energy, and the other 0, which is no reading: each
+is given half, see `amd_modules`.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ from gpuwatch.devices import pci
 from gpuwatch.devices.amd_cards import VENDOR, Card, cards, left_out, look_for_sensors
 from gpuwatch.devices.amd_energy import CounterTrust
 from gpuwatch.devices.amd_metrics import Table, parse, version
+from gpuwatch.devices.amd_modules import Draw, Supply, is_awake, others
 from gpuwatch.devices.amd_processes import ComputeProcesses
 from gpuwatch.devices.amd_throttle import ThrottleClock
 from gpuwatch.errors import Absent, Unavailable
 from gpuwatch.model import EMPTY, Device, Labels, Probe, Reading, Site
 
 SLOW_SECONDS = 10.0
-# Some kernels print an error number as if it were microwatts without a sign.
-_ERRORS = range(2**32 - 4096, 2**32)
 
 
 class AmdDevices:
@@ -69,7 +68,8 @@ class AmdDevices:
             raise self._nothing()
         self._processes.scan(found)
         driver = self._driver()
-        self._cards = {card.uid: self._reader(card, driver) for card in found}
+        dies = others(self._site.sysfs, found)
+        self._cards = {card.uid: self._reader(card, dies.get(card.uid), driver) for card in found}
         return tuple(self._device(index, card, driver) for index, card in enumerate(found))
 
     def _nothing(self) -> Unavailable:
@@ -84,11 +84,11 @@ class AmdDevices:
             )
         return Absent("amd: no AMD GPU is on the PCI bus")
 
-    def _reader(self, card: Card, driver: str | None) -> _CardReader:
+    def _reader(self, card: Card, other: Card | None, driver: str | None) -> _CardReader:
         """The one that reads a card already, unless something about the card or its driver has changed."""
         before = self._cards.get(card.uid)
-        same = before is not None and (before.card, before.driver) == (card, driver)
-        return before if before is not None and same else _CardReader(card, driver, self._clock)
+        same = before is not None and (before.card, before.other, before.driver) == (card, other, driver)
+        return before if before is not None and same else _CardReader(card, other, driver, self._clock)
 
     def _driver(self) -> str | None:
         """The version of AMD's own driver; where it is the kernel's, that of the kernel."""
@@ -131,10 +131,11 @@ class AmdDevices:
 
 
 class _CardReader:
-    """Reads one card, in the thread of its own."""
+    """Reads one card, in the thread of its own; `other` is the other die of its module."""
 
-    def __init__(self, card: Card, driver: str | None, clock: Callable[[], float]) -> None:
+    def __init__(self, card: Card, other: Card | None, driver: str | None, clock: Callable[[], float]) -> None:
         self.card = card
+        self.other = other
         self.driver = driver
         self._clock = clock
         self._sensors = card.sensors
@@ -142,34 +143,33 @@ class _CardReader:
         self._throttle = ThrottleClock()
         self._slow: dict[str, Any] = {}
         self._slow_due = float("-inf")
-        self._scope = "module" if card.module else "device"
+        self._supply = Supply(card, other)
 
     def read(self) -> dict[str, Any]:
         """What the card says now; empty where it says nothing."""
         path, now = self.card.path, self._clock()
         memory = {"memory_used_bytes": files.integer(f"{path}/mem_info_vram_used")}
-        if files.content(f"{path}/power/runtime_status") == b"suspended\n":
+        if not is_awake(self.card):
             return _known({**memory, "memory_total_bytes": self._slow.get("memory_total_bytes")})
         rejected: dict[str, int] = {}
         busy = {
             "utilization_ratio": _percent(f"{path}/gpu_busy_percent"),
             "memory_utilization_ratio": _percent(f"{path}/mem_busy_percent"),
         }
-        values = _known({**memory, **busy, **self._sensed(rejected)})
+        draw = self._supply.draw(self._sensors, rejected)
+        values = _known({**memory, **busy, **self._sensed(draw), "power_watts": draw.watts})
         if not values:
             return {}
         table = parse(files.content(f"{path}/gpu_metrics") or b"")
-        values |= self._counted(now, table, values.get("power_watts", EMPTY), rejected)
-        return {**values, **self._slowly(now), "rejected": rejected or EMPTY}
+        values |= self._counted(now, table, draw, rejected)
+        return {**values, **self._slowly(now, draw.part), "rejected": rejected or EMPTY}
 
     def report(self) -> Iterator[Probe]:
         """What of this card can be read."""
-        windows = [window for window, _ in self._sensors.powers]
-        whose = " of the module, which is two devices" if self.card.module else ""
-        yield Probe(
-            "power", bool(windows), f"{' and '.join(windows)}{whose}" if windows else "there is no power sensor"
-        )
-        blob = files.content(f"{self.card.path}/gpu_metrics")
+        windows = self._supply.windows(self._sensors)
+        detail = f"{' and '.join(windows)}{self._supply.words}" if windows else "there is no power sensor"
+        yield Probe("power", bool(windows), detail)
+        blob = self._supply.table()
         table = None if blob is None else parse(blob)
         if table is None:
             why = "there is no gpu_metrics" if blob is None else f"{version(blob)} is not known"
@@ -181,34 +181,21 @@ class _CardReader:
                 "energy counter", not self._trust.refused, f"gpu_metrics {table.version}: {self._trust.verdict}"
             )
 
-    def _sensed(self, rejected: dict[str, int]) -> dict[str, Any]:
+    def _sensed(self, draw: Draw) -> dict[str, Any]:
         """What the hardware monitor says; one that says nothing any more is looked for anew, for the next read."""
         sensors = self._sensors
         found = {
-            "power_watts": dict(self._powers(rejected)),
             "temperature_celsius": dict(_scaled(sensors.temperatures, 1e-3)),
             "clock_hz": dict(_scaled(sensors.clocks, 1.0)),
         }
-        if not any(found.values()):
+        if not any(found.values()) and (sensors.temperatures or sensors.clocks or not draw.watts):
             self._sensors = look_for_sensors(self.card.path)
         return found
 
-    def _powers(self, rejected: dict[str, int]) -> Iterator[tuple[Labels, float]]:
-        for window, file in self._sensors.powers:
-            microwatts = files.integer(file)
-            if microwatts in _ERRORS:
-                rejected["sentinel"] = rejected.get("sentinel", 0) + 1
-            elif microwatts:
-                yield (window, self._scope), microwatts * 1e-6
-
-    def _counted(
-        self, now: float, table: Table | None, powers: Mapping[Labels, float], rejected: dict[str, int]
-    ) -> dict[str, Any]:
+    def _counted(self, now: float, table: Table | None, draw: Draw, rejected: dict[str, int]) -> dict[str, Any]:
         """What the card counts on its own, of which the energy has to agree with its power."""
-        watts = next((powers[window, self._scope] for window in ("average", "instant")
-                      if (window, self._scope) in powers), None)  # fmt: skip
-        counter = None if table is None else table.energy_joules
-        joules = self._trust.believed(now, counter, watts)
+        counter = self._supply.counter(table, draw.part)
+        joules = self._trust.believed(now, counter, draw.own)
         if self._trust.refused and counter is not None:
             rejected["counter_disagrees"] = 1
         known: dict[str, Any] = {"throttle_seconds": self._throttle.advance(now, table)}
@@ -216,16 +203,15 @@ class _CardReader:
             known["xgmi_bytes"] = dict(zip(("transmit", "receive"), table.xgmi_bytes, strict=True))
         return _known({**known, "energy_joules": joules})
 
-    def _slowly(self, now: float) -> Mapping[str, Any]:
+    def _slowly(self, now: float, part: float) -> Mapping[str, Any]:
         """What hardly changes, or is dear to read."""
         if now >= self._slow_due:
             self._slow_due = now + SLOW_SECONDS
-            path, cap = self.card.path, self._sensors.cap
-            limit = None if cap is None else files.integer(cap)
+            path = self.card.path
             self._slow = _known(
                 {
                     "memory_total_bytes": files.integer(f"{path}/mem_info_vram_total"),
-                    "power_limit_watts": limit * 1e-6 if limit else None,
+                    "power_limit_watts": self._supply.limit(self._sensors, part),
                     "ecc_errors": _errors(files.content(f"{path}/ras/umc_err_count")),
                 }
             )

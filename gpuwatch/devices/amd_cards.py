@@ -63,7 +63,7 @@ class Sensors:
 class Card:
     """A card as it was found: `path` is its device directory, `unique_id` hexadecimal where it has one.
 
-    `module`: its power is that of the module, which is two devices.
+    `module`: it is one of two dies, and the power that it gives is that of both.
     """
 
     path: str

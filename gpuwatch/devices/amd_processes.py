@@ -3,19 +3,18 @@
 `class/kfd/kfd/proc/<pid>` is there for every process that opened `/dev/kfd`, with `vram_<gpu_id>` for each GPU
 that it may use and a directory for each of its queues (`kfd_process.c`). A process that may use a card need not
 hold it: it does once it has a queue there, or memory beyond what the runtime takes on every card that it sees.
-`topology/nodes/*` tells which card has which gpu_id, also those of its partitions; the kernel shows that only to
-who may open the card's render node, as far as device cgroups go (`kfd_topology.c`). Whatever cannot be read makes
+Which card has which gpu_id, also those of its partitions, is told by `amd_topology`. Whatever cannot be read makes
 the holders unknown.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from threading import Lock
 
 from gpuwatch.devices import amd_files as files
+from gpuwatch.devices import amd_topology as topology
 from gpuwatch.devices.amd_cards import Card
 from gpuwatch.model import Probe, Process
 
@@ -25,9 +24,6 @@ MOST_PROCESSES = 4096
 LIST_SECONDS = 5.0
 """A list stands for so long at most."""
 HANG_SECONDS = 0.2
-
-_LOCATION = re.compile(r"(?P<domain>[0-9a-f]+):(?P<bus>[0-9a-f]{2}):(?P<slot>[0-9a-f]{2})\.(?P<function>[0-7])")
-_FUNCTION_BITS = 7
 
 Holders = Mapping[int, tuple[Process, ...]]
 """By gpu_id."""
@@ -40,6 +36,7 @@ class ComputeProcesses:
     """
 
     def __init__(self, sysfs: str) -> None:
+        self._sysfs = sysfs
         self._root = f"{sysfs}/class/kfd/kfd"
         self._lock = Lock()
         self._listed: tuple[float, Holders | None] = (float("-inf"), None)
@@ -48,7 +45,7 @@ class ComputeProcesses:
 
     def scan(self, cards: Iterable[Card]) -> None:
         """Look up which gpu_ids each card has."""
-        self._gpu_ids = _gpu_ids(_nodes(f"{self._root}/topology/nodes"), list(cards))
+        self._gpu_ids = topology.gpu_ids(topology.nodes(self._sysfs, list(cards)).values())
         self._used = {}
 
     def report(self, uid: str) -> Probe:
@@ -137,43 +134,3 @@ def _queues(path: str) -> frozenset[int] | None:
         return None
     found = (files.integer(f"{path}/{queue}/gpuid") for queue in names)
     return frozenset(each for each in found if each is not None)
-
-
-def _nodes(path: str) -> list[tuple[int, Mapping[str, int]]]:
-    """gpu_id and properties of each GPU that the topology shows."""
-    nodes: list[tuple[int, Mapping[str, int]]] = []
-    for name in files.entries(path) or ():
-        gpu_id = files.integer(f"{path}/{name}/gpu_id")
-        if gpu_id:
-            nodes.append((gpu_id, _properties(files.content(f"{path}/{name}/properties") or b"")))
-    return nodes
-
-
-def _properties(blob: bytes) -> dict[str, int]:
-    pairs = (line.split() for line in blob.decode(errors="replace").splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and re.fullmatch(r"[0-9]{1,20}", pair[1])}
-
-
-def _gpu_ids(nodes: Iterable[tuple[int, Mapping[str, int]]], cards: list[Card]) -> dict[str, frozenset[int]]:
-    """By unique id where both say one; else by PCI address, in whose last bits a partition has its number."""
-    by_unique = {int(card.unique_id, 16): card.uid for card in cards if card.unique_id}
-    by_address = {address: card.uid for card in cards if (address := _address(card.pci)) is not None}
-    found: dict[str, set[int]] = {}
-    for gpu_id, properties in nodes:
-        domain, at = properties.get("domain", 0), properties.get("location_id", -1)
-        uid = (
-            by_unique.get(properties.get("unique_id", 0))
-            or by_address.get((domain, at))
-            or by_address.get((domain, at & ~_FUNCTION_BITS))
-        )
-        if uid is not None:
-            found.setdefault(uid, set()).add(gpu_id)
-    return {uid: frozenset(gpu_ids) for uid, gpu_ids in found.items()}
-
-
-def _address(pci: str) -> tuple[int, int] | None:
-    match = _LOCATION.fullmatch(pci)
-    if match is None:
-        return None
-    bus, slot, function = (int(match[name], 16) for name in ("bus", "slot", "function"))
-    return int(match["domain"], 16), bus << 8 | slot << 3 | function

@@ -29,6 +29,15 @@ class FakeCard:
         self.load(0)
         self.memory(0, 64 * 2**30)
 
+    @classmethod
+    def at(cls, root: Path, number: int, pci: str, *, hwmon: int | None = None) -> FakeCard:
+        """A card that was made before."""
+        card = cls.__new__(cls)
+        card.root, card.number, card.pci = root, number, pci
+        card.path = root / "devices" / "pci0000:00" / pci
+        card.hwmon = card.path / "hwmon" / f"hwmon{number + 2 if hwmon is None else hwmon}"
+        return card
+
     def write(self, name: str, value: object) -> None:
         """Write a file of the card as the driver would, with a line end."""
         _write(self.path / name, f"{value}\n".encode())
@@ -106,6 +115,14 @@ class FakeCompute:
         location = int(bus, 16) << 8 | int(slot, 16) << 3 | int(function) | part
         self.node(number, gpu_id, {"domain": int(domain, 16), "location_id": location, "unique_id": unique_id})
 
+    def link(self, one: int, other: int, width: int) -> None:
+        """XGMI between two nodes, in both directions, of so many MB/s."""
+        for here, there in ((one, other), (other, one)):
+            at = self.path / "topology" / "nodes" / str(here) / "io_links"
+            number = len(list(at.iterdir())) if at.is_dir() else 0
+            lines = f"type 11\nnode_from {here}\nnode_to {there}\nweight 15\nmax_bandwidth {width}\n"
+            _write(at / str(number) / "properties", lines.encode())
+
     def process(self, pid: int, memory: Mapping[int, int], queues: Mapping[int, int] | None = None) -> Path:
         """A process with so much memory on each card that it may use, and queues by number and card."""
         at = self.path / "proc" / str(pid)
@@ -133,13 +150,16 @@ def mi210(root: Path, number: int = 1, pci: str = "0000:43:00.0", unique_id: str
     return card
 
 
-def mi250(root: Path) -> tuple[FakeCard, FakeCard]:
+def mi250(
+    root: Path, number: int = 1, pcis: tuple[str, str] = ("0000:c1:00.0", "0000:c6:00.0"), module: int = 0x5F
+) -> tuple[FakeCard, FakeCard]:
     """The two dies of one MI250X: the first has the module's power, the second says 0 or nothing."""
-    first = mi210(root, 1, "0000:c1:00.0", "52a00e3b6f2ad5f1")
-    second = mi210(root, 2, "0000:c6:00.0", "52a00e3b6f2ad5f2")
+    ids = (f"52a00e3b6f2ad{module:02x}1", f"52a00e3b6f2ad{module:02x}2")
+    first, second = (mi210(root, number + die, pcis[die], ids[die]) for die in (0, 1))
     for card in (first, second):
         card.write("device", "0x7408")
     first.power(500.0)
+    first.sensor("power1_cap", 560_000_000)
     second.power(0.0)
     second.sensor("power1_cap", 0)
     second.metrics("1.3", joules=0.0, indep_throttle_status=0)
