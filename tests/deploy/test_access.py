@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -130,6 +131,26 @@ def test_registers_that_root_alone_may_read_are_shown_to_the_group(tmp_path: Pat
     assert [(0, GROUP, 0o440), (0, 0, 0o400)] == [
         (each.st_uid, each.st_gid, each.st_mode & 0o777) for each in found
     ]
+
+
+def test_the_kernels_own_sysfs_takes_a_group_and_keeps_it() -> None:
+    """On a file of a network that ends with the test: after the helper the agent's user reads it."""
+    read = f"setpriv --reuid={USER} --regid={USER} --groups={GROUP} cat $file"
+    caps = "setpriv --bounding-set=-all,+chown --inh-caps=-all --no-new-privs"
+    program = f"{shlex.quote(sys.executable)} -I {shlex.quote(str(SCRIPT))} --group={GROUP}"
+    script = f"""
+        mount -t sysfs sysfs /mnt || exit 77
+        file=/mnt/devices/virtual/net/lo/mtu
+        chmod 0400 $file
+        {read} 2>/dev/null && exit 1
+        {caps} {program} --read='/mnt/devices/virtual/net/l*/mtu' 2>/dev/null && {read} && stat -c '%u %g %a' $file
+    """
+    command = ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode == 77 or "unshare:" in done.stderr:
+        pytest.skip(f"no sysfs of one's own here: the helper is NOT tried on one: {done.stderr}")
+
+    assert f"65536\n0 {GROUP} 440\n" == done.stdout, done.stderr
 
 
 def test_where_nothing_fits_a_pattern_nothing_is_said() -> None:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Gets what the integration tests drive (Prometheus, promtool, Alertmanager, amtool, InfluxDB, VictoriaMetrics,
-# systemd-analyze, Slurm, PostgreSQL, rpmbuild, shellcheck, Chromium) where the machine does not have it: Debian
+# systemd-analyze, Slurm, PostgreSQL, rpmbuild, shellcheck, runc, Chromium) where the machine does not have it: Debian
 # packages, downloaded and unpacked into .cache/debian. Nothing is installed and no service is started. Never fails:
 # what cannot be had is said on one line, and its tests are skipped with the reason.
 set -u
@@ -110,6 +110,7 @@ need postgres "${server:-postgresql}" "${server:-postgresql}"
 need slurmd-wlm slurmd slurmctld slurmdbd slurm-client slurm-wlm-basic-plugins slurm-wlm-mysql-plugin
 need rpmbuild rpm rpm-common $(all_libraries_of rpm)
 need shellcheck shellcheck
+need runc runc libseccomp2
 # Apart, as it brings several hundred libraries that the others do not need; what Debian calls `chromium` looks for the
 # program where it would be installed.
 (
