@@ -138,28 +138,33 @@ def test_a_runtime_hides_rapl_in_a_containers_own_sysfs_and_not_in_the_nodes(pod
     assert ("absent", "yes") == (own["RAPL"]["here"], nodes["RAPL"]["here"])
 
 
-# What the agent does of the like, in the agent's container: who holds a chip, what is in an environment.
+# What an agent looks for: who holds a chip, what is in an environment, what the node has mounted.
 _LOOK = """
 import json, os, sys
 from gpuwatch.devices.tpu_chips import Node
 from gpuwatch.devices.tpu_owners import Owners, variable
 held = Owners("/host/proc", sys.argv[1]).look([Node("accel0", None)])["accel0"]
-print(json.dumps([os.getuid(), held, variable("/host/proc", int(sys.argv[2]), "GPUWATCH_ESTIMATE")]))
+told = variable("/host/proc", int(sys.argv[2]), "GPUWATCH_ESTIMATE")
+try:
+    mounts = "device" in open(f"/host/proc/{sys.argv[2]}/mountstats").read()
+except PermissionError:
+    mounts = False
+print(json.dumps([os.getuid(), held, told, mounts]))
 """
 
 
 def test_only_an_agent_of_other_users_sees_who_holds_a_chip(
     pod: Callable[[str], Pod], workload: tuple[Path, int]
 ) -> None:
-    """It begins as root, and looks as nobody: the node's processes, their open files and environments."""
+    """It begins as root, and looks as nobody: at open files, environments and mounts of the node's processes."""
     folder, pid = workload
     default, tpu = (
         pod(case).run("agent", "-c", _LOOK, str(folder), str(pid), program="/opt/gpuwatch/bin/python")
         for case in ("default", "tpu")
     )
 
-    assert [65534, None, None] == json.loads(default.stdout or "[]"), default.stderr
-    assert [65534, [pid], "device-hours=640"] == json.loads(tpu.stdout or "[]"), tpu.stderr
+    assert [65534, None, None, False] == json.loads(default.stdout or "[]"), default.stderr
+    assert [65534, [pid], "device-hours=640", True] == json.loads(tpu.stdout or "[]"), tpu.stderr
 
 
 def test_an_agent_of_other_users_reads_rapl_too(pod: Callable[[str], Pod]) -> None:
