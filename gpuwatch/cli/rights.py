@@ -80,6 +80,11 @@ class Roots:
     uid: int = field(default_factory=os.getuid)
     in_pod: bool = field(default_factory=lambda: POD_VARIABLE in os.environ)
 
+    @property
+    def place(self) -> str:
+        """Where devices and sockets are looked for: a pod has not all that its node has."""
+        return "to be seen in this pod" if self.in_pod else "on this node"
+
     @classmethod
     def of(cls, settings: Settings) -> Roots:
         """The roots that the configuration names."""
@@ -135,7 +140,7 @@ def _all(paths: Iterable[Path], attempt: Callable[[Path], object], nothing: str)
 
 def _nvidia(roots: Roots) -> Tried:
     nodes = [roots.dev / "nvidiactl", *roots.dev.glob("nvidia[0-9]*")]
-    return _all(filter(os.path.lexists, nodes), _open_for_writing, "no NVIDIA driver on this node")
+    return _all(filter(os.path.lexists, nodes), _open_for_writing, f"no NVIDIA driver {roots.place}")
 
 
 def _open_for_writing(path: Path) -> None:
@@ -175,7 +180,7 @@ def _says(path: Path, word: str) -> bool:
 
 def _ipmi(roots: Roots) -> Tried:
     nodes = [roots.dev / "ipmi0", roots.dev / "ipmi" / "0", roots.dev / "ipmidev" / "0"]
-    return _all(filter(os.path.lexists, nodes), _open_for_writing, "no IPMI on this node")
+    return _all(filter(os.path.lexists, nodes), _open_for_writing, f"no IPMI {roots.place}")
 
 
 def _cgroups(roots: Roots) -> Tried:
@@ -187,7 +192,7 @@ def _pod_resources(roots: Roots) -> Tried:
     path = roots.pod_resources
     try:
         if not path.exists():
-            return "absent", "no kubelet on this node"
+            return "absent", f"no kubelet {roots.place}"
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.connect(str(path))
     except OSError as exc:

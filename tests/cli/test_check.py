@@ -467,6 +467,14 @@ def test_what_is_lost_in_a_pod_is_had_by_the_chart(roots: Roots, monkeypatch: py
     assert Roots.of(Settings()).in_pod
 
 
+def test_what_a_pod_was_not_given_may_be_on_its_node(roots: Roots) -> None:
+    """Nobody is told that a node has no device because a pod has none."""
+    (roots.dev / "ipmi0").unlink()
+
+    assert "no IPMI on this node" == table(replace(roots, in_pod=False))["IPMI"].detail
+    assert "no IPMI to be seen in this pod" == table(replace(roots, in_pod=True))["IPMI"].detail
+
+
 def test_registers_that_are_not_read_are_no_loss(roots: Roots) -> None:
     """Intel has the same registers a second time, by memory (intel-rapl-mmio); they are not shown."""
     (roots.sysfs / "class/powercap/intel-rapl-mmio:0/energy_uj").mkdir(parents=True)
