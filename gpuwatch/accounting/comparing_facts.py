@@ -19,7 +19,7 @@ FAR = 0.1
 
 _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _LISTED = 4
-_LINK_NAMES = {"pcie": "PCIe", "nvlink": "NVLink"}
+_LINK_NAMES = {"pcie": "PCIe", "nvlink": "NVLink", "xgmi": "XGMI"}
 _PRECISIONS = ("bf16", "fp16", "tf32", "fp32")
 _REASONS = {
     "sw_power_cap": "its power limit", "sw_thermal": "heat (driver)", "hw_thermal": "heat (hardware)",

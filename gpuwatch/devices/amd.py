@@ -33,6 +33,7 @@ from gpuwatch.devices import amd_files as files
 from gpuwatch.devices import pci
 from gpuwatch.devices.amd_cards import VENDOR, Card, cards, left_out, look_for_sensors
 from gpuwatch.devices.amd_energy import CounterTrust
+from gpuwatch.devices.amd_links import LinkBytes
 from gpuwatch.devices.amd_metrics import Table, parse, version
 from gpuwatch.devices.amd_modules import Draw, Supply, is_awake, others
 from gpuwatch.devices.amd_processes import ComputeProcesses
@@ -141,6 +142,7 @@ class _CardReader:
         self._sensors = card.sensors
         self._trust = CounterTrust(card.uid)
         self._throttle = ThrottleClock()
+        self._links = LinkBytes()
         self._slow: dict[str, Any] = {}
         self._slow_due = float("-inf")
         self._supply = Supply(card, other)
@@ -198,10 +200,8 @@ class _CardReader:
         joules = self._trust.believed(now, counter, draw.own)
         if self._trust.refused and counter is not None:
             rejected["counter_disagrees"] = 1
-        known: dict[str, Any] = {"throttle_seconds": self._throttle.advance(now, table)}
-        if table is not None and table.xgmi_bytes is not None:
-            known["xgmi_bytes"] = dict(zip(("transmit", "receive"), table.xgmi_bytes, strict=True))
-        return _known({**known, "energy_joules": joules})
+        throttled, linked = self._throttle.advance(now, table), self._links.advance(now, table)
+        return _known({"throttle_seconds": throttled, "xgmi_bytes": linked, "energy_joules": joules})
 
     def _slowly(self, now: float, part: float) -> Mapping[str, Any]:
         """What hardly changes, or is dear to read."""

@@ -74,14 +74,14 @@ class Table:
     """What a `gpu_metrics` file says; None where it says nothing of it.
 
     `energy_joules` counts since the driver was loaded. `throttled` are the reasons for which the clocks are held
-    down at this moment. `xgmi_bytes` is (transmit, receive), over all links.
+    down at this moment. `xgmi_bytes` has a count for each link and direction; None where there is no such link.
     """
 
     version: str
     energy_joules: float | None = None
     throttled: frozenset[str] | None = None
     residencies: Residencies | None = None
-    xgmi_bytes: tuple[float, float] | None = None
+    xgmi_bytes: Mapping[str, tuple[float | None, ...]] | None = None
 
 
 def is_integrated(blob: bytes) -> bool:
@@ -134,8 +134,8 @@ def _residencies(blob: bytes, at: int) -> Residencies | None:
     return Residencies(cycles, known) if known and cycles != _NO_32 else None
 
 
-def _xgmi(blob: bytes, at: int) -> tuple[float, float] | None:
-    counts = _XGMI.unpack_from(blob, at)
-    read = [each for each in counts[:LINKS] if each != _NO_64]
-    written = [each for each in counts[LINKS:] if each != _NO_64]
-    return (float(sum(written)) * KILOBYTE, float(sum(read)) * KILOBYTE) if read and written else None
+def _xgmi(blob: bytes, at: int) -> Mapping[str, tuple[float | None, ...]] | None:
+    counts = [None if each == _NO_64 else float(each) * KILOBYTE for each in _XGMI.unpack_from(blob, at)]
+    read, written = tuple(counts[:LINKS]), tuple(counts[LINKS:])
+    nothing = (None,) * LINKS
+    return None if nothing in (read, written) else {"transmit": written, "receive": read}

@@ -83,7 +83,7 @@ def _book_error(label: str, count: float, since: Shares, booked: dict[RowKey, Bo
 
 def links_of(reading: Reading) -> dict[str, float]:
     """What has gone over the links of a device so far, by one of `LINKS`."""
-    told = (("pcie", reading.pcie_bytes), ("nvlink", reading.nvlink_bytes))
+    told = (("pcie", reading.pcie_bytes), ("nvlink", reading.nvlink_bytes), ("xgmi", reading.xgmi_bytes))
     named = {f"{link}_{direction}": float(count) for link, counts in told for direction, count in counts.items()}
     return {label: count for label, count in named.items() if label in LINKS} if named else named
 

@@ -16,7 +16,9 @@ METHODS = ("counter", "integrated", "modelled")
 
 THROTTLES = ("sw_power_cap", "sw_thermal", "hw_thermal", "hw_power_brake", "sync_boost", "other")
 
-LINKS = ("pcie_receive", "pcie_transmit", "nvlink_receive", "nvlink_transmit")
+LINKS = (
+    "pcie_receive", "pcie_transmit", "nvlink_receive", "nvlink_transmit", "xgmi_receive", "xgmi_transmit",
+)  # fmt: skip
 
 ERRORS = ("ecc_corrected", "ecc_uncorrected", "xid")
 

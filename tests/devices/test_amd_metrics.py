@@ -64,12 +64,13 @@ def test_residencies_are_by_reason_and_heat_has_four() -> None:
 
 
 @pytest.mark.parametrize("which", ["1.4", "1.5", "1.6", "1.7", "1.8"])
-def test_xgmi_is_the_sum_of_the_links_that_there_are(which: str) -> None:
+def test_xgmi_has_a_count_for_each_link_that_there_is(which: str) -> None:
     """Kilobytes, written and read; a link that is not there has no number."""
     none = 2**64 - 1
     table = parse(gpu_metrics(which, xgmi_write_data_acc=[2] * 7 + [none], xgmi_read_data_acc=[1] * 7 + [none]))
 
-    assert table is not None and table.xgmi_bytes == (14 * 1024.0, 7 * 1024.0)
+    assert table is not None
+    assert table.xgmi_bytes == {"transmit": (2048.0,) * 7 + (None,), "receive": (1024.0,) * 7 + (None,)}
 
 
 def test_length_decides_what_a_version_means() -> None:
@@ -100,6 +101,10 @@ def test_any_bytes_are_a_table_or_none(blob: bytes) -> None:
     """Whatever the file contains, the numbers are from 0 up and finite."""
     table = parse(blob)
 
-    numbers = [] if table is None else [table.energy_joules or 0.0, *(table.xgmi_bytes or ())]
+    links = (table.xgmi_bytes if table else None) or {}
+    numbers = [
+        table.energy_joules or 0.0 if table else 0.0,
+        *(count or 0.0 for each in links.values() for count in each),
+    ]
     assert all(0 <= number < float("inf") for number in numbers)
     assert version(blob)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 
 from gpuwatch.devices.nvml_fields import RECOVERY_ACTIONS
 from gpuwatch.model import (
-    LINKS,
     THROTTLES,
     Allocation,
     Device,
@@ -28,6 +27,8 @@ from gpuwatch.model import (
 from tests.sinks.snapshots import EPOCH, NOW, device, saved
 
 DEVICES = 8
+RATES = {"pcie_receive": 2e8, "pcie_transmit": 9e7, "nvlink_receive": 3e10, "nvlink_transmit": 3e10}
+"""What goes over the links of a device that is busy, bytes per second."""
 STEP_SECONDS = 41
 """A training step of each job; in the last part of it the job writes a checkpoint and the device waits."""
 
@@ -53,7 +54,7 @@ class _Board:
     cycles: float = 0.0
     states: dict[str, float] = field(default_factory=lambda: _zeros("working", "spinning", "idle", "unknown"))
     throttled: dict[str, float] = field(default_factory=lambda: _zeros(*THROTTLES))
-    links: dict[str, float] = field(default_factory=lambda: _zeros(*LINKS))
+    links: dict[str, float] = field(default_factory=lambda: _zeros(*RATES))
 
     def second(self, time: float) -> Reading:
         """One second of work, and what the device says at its end."""
@@ -105,7 +106,7 @@ class _Board:
         self.cycles += 0.0 if waits else clock
         self.states["idle" if waits else "working"] += 1.0
         self.throttled["sw_power_cap"] += 0.02 * self.chance.random() if self.watts > 640 else 0.0
-        for name, rate in zip(LINKS, (2e8, 9e7, 3e10, 3e10), strict=True):
+        for name, rate in RATES.items():
             self.links[name] += round(rate * self.load * self.chance.uniform(0.8, 1.2))
 
     def usage(self) -> DeviceUsage:
