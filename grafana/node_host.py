@@ -33,6 +33,9 @@ from grafana.blocks import (
 )
 from grafana.prometheus import NODE, lines
 
+TEAL = "#2bb8b0"
+# Meters are read every 5 s, a chassis less often: over less than a minute their steps would be drawn as waves.
+LEAST = "1m"
 EMPTY = "its agent is not scraped"
 NO_STORAGE = "there is none on this node, or its agent is not scraped"
 NO_METER = (
@@ -185,7 +188,7 @@ def _watts() -> timeseries.Panel:
             ("devices, modelled", f"{modelled}{beside}"),
         ),
         NO_METER,
-    ).fill_opacity(0)
+    ).interval(LEAST)
 
 
 def _divided() -> timeseries.Panel:
@@ -199,7 +202,7 @@ def _divided() -> timeseries.Panel:
         WATT,
         lines(("to jobs", jobs), ("stays with the node", node)),
         NOT_DIVIDED,
-    )
+    ).interval(LEAST)
 
 
 def _by_job() -> table.Panel:
@@ -211,28 +214,29 @@ def _by_job() -> table.Panel:
         "What jobs of the last 15 minutes have of the host's energy on this node, beside that of their devices, "
         "which is never in it. Known says for how long it was; the rest of their time is not known, and not 0.",
         ask.columns(
-            f"sum by (job_id) (rate({joules}{ask.RATE}))",
+            f"sum by (job_id) (rate({joules}{ask.RATE})) and on (job_id) gpuwatch_device_job_share{{{NODE}}}",
             f"sum by (job_id) ({joules}) / 3600",
             f"{devices} and on (job_id) {joules}",
             f"sum by (job_id) ({seconds})",
         ),
         {
             "job_id": Column("Job", link=ask.to_job()),
-            "Value #A": Column("Now", WATT, 80),
-            "Value #B": Column("Host", WATT_HOURS, 85),
-            "Value #C": Column("Devices", WATT_HOURS, 85),
-            "Value #D": Column("Known", SECONDS, 90),
+            "Value #A": Column("Now", WATT, 70),
+            "Value #B": Column("Host", WATT_HOURS, 75),
+            "Value #C": Column("Devices", WATT_HOURS, 75),
+            "Value #D": Column("Known", SECONDS, 75),
         },
         NO_PART,
         by="job_id",
         sort="Host",
-    )
+    ).interval(LEAST)
 
 
 def power() -> Band:
     """What the host draws beside its devices, and whose it is."""
+    watts = coloured(_watts().fill_opacity(0), {"devices": TEAL, "devices with their CPUs": TEAL})
     divided = coloured(stacked(_divided()), {"to jobs": GREEN, "stays with the node": NOBODY})
-    return even(8, _watts(), divided, _by_job(), heading="Power of the host")
+    return even(8, watts, divided, _by_job(), heading="Power of the host")
 
 
 def host() -> Sequence[Band]:

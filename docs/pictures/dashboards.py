@@ -22,7 +22,7 @@ RENDER = ROOT / "grafana" / "render"
 WIDTH = 1440
 SCRAPE_SECONDS = 5
 RECORD_SECONDS, JOB_SECONDS = 1200.0, 900.0
-MOST_BYTES = 200_000
+MOST_BYTES = 250_000
 SCRAPE = """\
 global: {{scrape_interval: {seconds}s, scrape_timeout: {timeout}s}}
 scrape_configs:

@@ -61,7 +61,8 @@ COUNTERS = (
 
 def page(now: float) -> str:
     """The page at a time; counters grow by one a second."""
-    return GAUGES + "".join(f"{name} {now:.3f}\n" for name in COUNTERS)
+    gauges = f"{GAUGES}gpuwatch_device_job_share{{{JOB}}} 1\n"
+    return gauges + "".join(f"{name} {now:.3f}\n" for name in COUNTERS)
 
 
 def lines(now: float) -> str:
