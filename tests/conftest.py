@@ -17,11 +17,17 @@ settings.load_profile("gpuwatch")
 pytest_plugins = ["tests.ledger.fixtures"]
 
 GOLDEN = Path(__file__).parent / "golden"
+LONGEST_ID = 100
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --update-golden, after which the difference in version control is the review."""
     parser.addoption("--update-golden", action="store_true", help="write goldens again from what is put out")
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Megabytes of input are no name: the name of a test is sent to and fro many times."""
+    return f"{argname} of {len(val)}" if isinstance(val, str | bytes) and len(val) > LONGEST_ID else None
 
 
 @pytest.fixture
