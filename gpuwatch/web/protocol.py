@@ -16,6 +16,8 @@ from gpuwatch.web.tls import sans_of
 GOODBYE_SECONDS = 0.3
 """Over TLS an end takes a word from both sides; a peer that does not say it is not waited for."""
 
+HELLO_SECONDS = 0.1
+"""Whoever has just connected when the server ends has so long to ask."""
 
 PIECE_BYTES = 2**18
 
@@ -50,6 +52,7 @@ class TimedProtocol(H11Protocol):
         self._security = security
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._leaving = False
 
     @property
     def _counters(self) -> Counters:
@@ -119,7 +122,14 @@ class TimedProtocol(H11Protocol):
         self._watch_reader()
 
     def shutdown(self) -> None:
-        """The server ends: close what is idle, whether or not its peer agrees."""
+        """The server ends: close what is idle, whether or not its peer agrees.
+
+        The request of one that has just connected is under way, and answered where it comes within a moment.
+        """
+        if self.cycle is None and not self._leaving:
+            self._leaving = True
+            self.loop.call_later(HELLO_SECONDS, self.shutdown)
+            return
         super().shutdown()
         if self.transport.is_closing():
             self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)

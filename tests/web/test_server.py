@@ -197,6 +197,23 @@ def test_a_rendering_that_hangs_holds_up_neither_the_others_nor_the_end() -> Non
     assert took < 2.5
 
 
+def test_a_peer_that_has_just_connected_when_the_server_ends_is_answered() -> None:
+    """Its request is under way, and no other server will have it; a peer that says nothing is cut."""
+    with (
+        serving() as server,
+        socket.create_connection(("127.0.0.1", port_of(server)), timeout=5) as late,
+        socket.create_connection(("127.0.0.1", port_of(server)), timeout=5) as silent,
+    ):
+        time.sleep(0.2)
+        server._server.leave()
+        time.sleep(0.03)
+        late.sendall(b"GET /-/healthy HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n")
+        answer, rest = late.recv(4096), silent.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert rest == b""
+
+
 def test_a_connection_that_comes_while_the_server_ends_is_closed() -> None:
     """Accepted or not, none is left behind for the garbage collector to complain about."""
     for _ in range(50):
