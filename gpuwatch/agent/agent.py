@@ -17,7 +17,7 @@ from gpuwatch.agent.journal import Journal
 from gpuwatch.agent.records import Records
 from gpuwatch.agent.registry import Registry, claims
 from gpuwatch.agent.sampler import Clock, Sample, Sampler
-from gpuwatch.agent.saving import SAVE_SECONDS, Saving, Told
+from gpuwatch.agent.saving import KEEP_SECONDS, SAVE_SECONDS, Saving, Told
 from gpuwatch.agent.state import SEQ_RESERVE, Loaded, State, StateDirectory, boot_id
 from gpuwatch.agent.usage import usage_document
 from gpuwatch.errors import Rejected, Unavailable
@@ -88,7 +88,7 @@ class Agent:
         self._xids: dict[tuple[str, Labels], float] = {}
         self._natures: dict[str, Nature] = {}
         self._watch, self._clock_watch, self._host = DeviceWatch(), ClockWatch(), HostEnergy()
-        self._saving = Saving(directory, self._records, self._state.seq, save_seconds)
+        self._saving = Saving(directory, self._records, loaded.given, save_seconds)
         self._ticked_at = float("-inf")
         self._allocations: tuple[Allocation, ...] = ()
         self._health = AgentHealth()
@@ -330,6 +330,16 @@ class Agent:
                 "boot_id": self._state.boot_id, "seq": told.seq, "now": self._clock.time(),
             }  # fmt: skip
         return usage_document(head, rows, entries, progress, self._model, ENTRIES_PER_ANSWER)
+
+    def keep(self) -> None:
+        """Have on file what was published so far, so that a kill takes nothing of it back; a disk that hangs is
+        not waited for.
+        """
+        with self._lock:
+            ticked = self._ticked_at
+            keeping = self._saving.keep(ticked, lambda: self._current_state(ticked))
+        if keeping is not None:
+            keeping.wait(KEEP_SECONDS)
 
     def _may_be_told(self) -> Told:
         return self._saving.told(self._records.seq, lambda: (*self._rows.values(), *self._closing.values()))

@@ -1,5 +1,7 @@
 """When the agent's state is saved, and what may be told of it: what is on the disk, so that nothing is taken back.
 
+Pages show what is in memory, and wait a moment until that is on file, where a kill does not take it back.
+
 Where the disk refuses for a minute, readers are told what is in memory after all, if the disk takes a mark that
 says so: an agent that finds the mark begins a new epoch, and nothing is counted twice then either.
 """
@@ -21,6 +23,8 @@ log = logging.getLogger("gpuwatch.agent")
 SAVE_SECONDS = 5.0
 LAST_SAVE_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0
+# A page that waited so long for the disk is shown all the same.
+KEEP_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,9 @@ class Saving:
         self._asked = float("-inf")
         self._well: float | None = None
         self._ahead = False
+        self._keeper: Worker | None = None
+        self._keeping: Round | None = None
+        self._kept = float("-inf")
         self.succeeded = True
         """Whether the last save did."""
 
@@ -94,11 +101,12 @@ class Saving:
             self._tell_all_the_same(impatient)
             raise
         if self._ahead:
-            # What was told meanwhile may be more than is in this save; it is in the next.
+            # What was told meanwhile may be more than is in this save: it stands until the next.
             self._ahead = False
         else:
             self._directory.mark(False)
-        self._told = told
+        if told.seq >= self._told.seq:
+            self._told = told
 
     def _refused(self, impatient: bool) -> None:
         self._tell_all_the_same(impatient)
@@ -110,11 +118,25 @@ class Saving:
 
     def told(self, seq: int, rows: Callable[[], tuple[JobRow, ...]]) -> Told:
         """What may be told now; `seq` and `rows` are those in memory."""
-        return Told(seq, seq, rows()) if self._ahead else self._told
+        if self._ahead:
+            self._told = Told(seq, seq, rows())
+        return self._told
+
+    def keep(self, tick: float, state: Callable[[], State]) -> Round | None:
+        """Begin to write, once, what pages show of the last tick; returns what to wait for, if anything."""
+        busy = self._keeping is not None and not self._keeping.wait(0)
+        if tick > self._kept and not busy and self._records.journal.flush():
+            self._kept, self._keeping = tick, Round(["shown"])
+            document = encode(state())
+            self._keeper = self._keeper or Worker("shown")
+            self._keeper.ask(self._keeping, lambda: self._directory.keep(document))
+        return self._keeping
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._worker.stop()
+        if self._keeper is not None:
+            self._keeper.stop()
 
     def last(self, state: State) -> None:
         """Save once more at the end; raises `Unavailable` where that does not come about."""

@@ -3,6 +3,9 @@
 The state is one JSON file with a checksum, replaced as a whole; the one before it is kept beside. A file that
 cannot be read is set aside, never deleted, and a new epoch begins: going on from an older file in the same epoch
 could count the time since that file twice. What the older file had counted is told under its own epoch.
+
+Beside it is the state as pages showed it last, written without waiting for the disk: it outlives a kill of the
+process, and is gone on from in the same boot where it is newer.
 """
 
 from __future__ import annotations
@@ -52,9 +55,13 @@ class Abandoned:
 
 @dataclass(slots=True)
 class Loaded:
-    """What there was: a state to go on from, and what is left of others."""
+    """What there was: a state to go on from, and what is left of others.
+
+    Numbers up to `given` may be known to readers, whatever becomes of the disk; those of the state may be higher.
+    """
 
     state: State
+    given: int
     abandoned: list[Abandoned] = field(default_factory=list)
 
 
@@ -69,6 +76,7 @@ class StateDirectory:
         self.journal = path / "journal.jsonl"
         self._file = path / "state.json"
         self._previous = path / "state.json.previous"
+        self._shown = path / "state.shown"
         self._mark = path / "state.ahead"
         self._marked = False
         self._picked_up: list[Path] = []
@@ -134,18 +142,20 @@ class StateDirectory:
         except _Foreign as exc:
             # Another version wrote it and will go on from it: its jobs are not this one's to end.
             self._set_aside(self._file, f"version-{exc.version}", exc)
-            loaded = Loaded(new)
+            loaded = Loaded(new, new.seq)
         except _UNREADABLE as exc:
             self._set_aside(self._file, "corrupt", exc)
             loaded = self._after_loss(new)
         else:
+            given = state.seq + SEQ_RESERVE
+            state = self._as_shown(state, now_boot_id)
             if ahead:
                 log.error("more was told than was saved; a new epoch begins epoch=%s", state.epoch)
                 return self._in_new_epoch(new, state, abandoned)
             # The monotonic clock began anew with another boot, and whoever held a device is gone.
             meters = state.meters if state.boot_id == now_boot_id else {}
             seq = state.seq + SEQ_RESERVE
-            loaded = Loaded(replace(state, meters=meters, boot_id=now_boot_id, seq=seq))
+            loaded = Loaded(replace(state, meters=meters, boot_id=now_boot_id, seq=seq), given)
         loaded.abandoned.extend(abandoned)
         return loaded
 
@@ -156,21 +166,33 @@ class StateDirectory:
             raise _Foreign(version, self.version)
         return decode(document)
 
+    def _as_shown(self, saved: State, now_boot_id: str) -> State:
+        """The state as it was shown last, where that is newer.
+
+        Not that of another boot: a power cut may have taken from the journal what it has forgotten.
+        """
+        with suppress(*_UNREADABLE):
+            shown = self._read(self._shown)
+            same = shown.epoch == saved.epoch and shown.boot_id == now_boot_id != ""
+            if same and shown.seq > saved.seq:
+                return shown
+        return saved
+
     def _after_loss(self, new: State) -> Loaded:
         """A new epoch in which the jobs go on that the previous file knew; its counters are told under theirs."""
         try:
             previous = self._read(self._previous)
         except FileNotFoundError:
-            return Loaded(new)
+            return Loaded(new, new.seq)
         except _UNREADABLE as exc:
             log.error("previous state cannot be read either reason=%s", exc)
-            return Loaded(new)
+            return Loaded(new, new.seq)
         log.error("the previous state is told as it is epoch=%s rows=%d", previous.epoch, len(previous.rows))
         return self._in_new_epoch(new, previous, [])
 
     def _in_new_epoch(self, new: State, before: State, abandoned: list[Abandoned]) -> Loaded:
         known = replace(new, seq=before.seq + SEQ_RESERVE, registry=before.registry, models=before.models)
-        return Loaded(known, [_abandoned(before), *abandoned])
+        return Loaded(known, known.seq, [_abandoned(before), *abandoned])
 
     def _was_ahead(self) -> bool:
         try:
@@ -233,6 +255,12 @@ class StateDirectory:
             with suppress(OSError):
                 self.disk.remove(temporary)
             raise Unavailable(f"state {str(self._file)!r}: cannot be saved; {exc.strerror}") from exc
+
+    def keep(self, document: bytes) -> None:
+        """Keep a state that is about to be shown: a kill leaves it or the one before, a power cut neither."""
+        temporary = self.path / "state.shown.new"
+        self.disk.put(temporary, 0, document)
+        self.disk.replace(temporary, self._shown)
 
     def _keep_previous(self) -> None:
         if not self._file.exists():

@@ -151,7 +151,7 @@ class Node:
         own_tokens = (*(PATHS if settings.agent.usage_token_file else ()), *((PREFIX,) if jobs else ()))
         application = base_app(
             f"gpuwatch agent on {settings.site.node}",
-            sinks["prometheus"].render if "prometheus" in sinks else bytes,
+            self._page(sinks["prometheus"]) if "prometheus" in sinks else bytes,
             self.agent.healthy,
             self.agent.ready,
             [("/metrics", "Metrics"), ("/api/v1/usage?since=0", "Usage"), ("/-/ready", "Readiness")],
@@ -160,6 +160,15 @@ class Node:
             bearer_paths=own_tokens,
         )
         return WebServer(application, settings.agent.listen, security)
+
+    def _page(self, sink: Any) -> Callable[[], bytes]:
+        def page() -> bytes:
+            body: bytes = sink.render()
+            # After it: what is kept is what the page says, or more.
+            self.agent.keep()
+            return body
+
+        return page
 
     def _token(self) -> str | None:
         path = self._settings.agent.usage_token_file

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -22,7 +23,7 @@ from gpuwatch.agent.saving import SAVE_SECONDS
 from gpuwatch.agent.sealed import unseal
 from gpuwatch.agent.state import StateDirectory
 from gpuwatch.jobs.base import JobsReading
-from gpuwatch.model import Allocation, Device, HostReading, Reading, Site
+from gpuwatch.model import Allocation, Device, HostReading, Reading, Site, Snapshot
 from tests.agent.disks import FaultyDisk
 from tests.agent.fakes import FakeClock, FakeJobs, eventually
 
@@ -161,6 +162,8 @@ class Hour:
         self.sources.start = self.clock.now
         self.readers = (Ledger(), Ledger())
         self.marks: list[tuple[str, int]] = [("", 0), ("", 0)]
+        self.shown: dict[tuple, float] = {}
+        self.looks = 0
         self.gaps: list[tuple[int, int]] = []
         self.blank: set[tuple[int, int]] = set()
         self.lived: list[int] = []
@@ -204,7 +207,22 @@ class Hour:
             for reader in range(2):
                 if self.random.random() < 0.05:
                     self.fetch(reader)
+        if not self.disk.dead and self.random.random() < 0.3:
+            self.look(snapshot)
         self.clock.pass_(1.0)
+
+    def look(self, snapshot: Snapshot) -> None:
+        """A page is asked for, and answered once it is kept; a kill in the middle leaves it unanswered."""
+        self.agent.keep()
+        if self.disk.dead or self.disk.full:
+            return
+        counters = {(snapshot.epoch, *key): amount for key, amount in counters_of(snapshot)}
+        fallen = {
+            key: (self.shown[key], amount) for key, amount in counters.items() if amount < self.shown.get(key, 0)
+        }
+        assert not fallen, "a counter falls in no epoch"
+        self.shown |= counters
+        self.looks += 1
 
     def fetch(self, reader: int, since: int | None = None) -> None:
         """Read what is new, some of it twice; tell the agent so, or not."""
@@ -233,6 +251,9 @@ class Hour:
         self.disk.revive()
         if self.random.random() < 0.2:
             self.disk.cut_power()
+            # There is no power cut within a boot but here: what was shown is not synced, and of another boot.
+            (self.path / "state/state.shown").unlink(missing_ok=True)
+            self.shown.clear()
         if tick in self.rotten:
             self.rot()
         newest, previous = (self.saved_second(f"state.json{suffix}") for suffix in ("", ".previous"))
@@ -243,6 +264,7 @@ class Hour:
         self.gaps.append((saved, self.second))
         if rebooted:
             self.boot = "boot-2"
+            self.shown.clear()
         # A power cut may bring a state back whose rows were told as ended when a newer one was lost.
         given_up = any(saved <= begin for begin, _ in self.blank)
         if newest is None or rebooted or given_up:
@@ -266,6 +288,18 @@ class Hour:
         content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
         path.unlink()  # it may be the previous one as well
         path.write_bytes(content)
+
+
+def counters_of(snapshot: Snapshot) -> Iterator[tuple[tuple, float]]:
+    """What a page shows of jobs and devices, but for rounding."""
+    for key, row in snapshot.rows.items():
+        for name, value in asdict(row.usage).items():
+            for label, amount in (value if isinstance(value, dict) else {"": value}).items():
+                if name not in ("first_working", "last_in_state") and amount is not None:
+                    yield (key, name, label), amount + 1e-6
+    for uid, usage in snapshot.device_usage.items():
+        for name in ("held_seconds", "unallocated_seconds", "unattributed_seconds"):
+            yield (uid, name), getattr(usage, name) + 1e-6
 
 
 def missing_of(hour: Hour, held: Held) -> list[int]:
@@ -319,6 +353,7 @@ def test_200_kills_in_an_hour_cost_at_most_the_changes_of_hands_in_their_gaps(tm
     hour.run()
 
     check(hour)
+    assert hour.looks > 500
     assert len(hour.gaps) == KILLS
     there = sum(held.share * (held.end - held.begin) for held in hour.script.held)
     for ledger in hour.readers:

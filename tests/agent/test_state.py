@@ -65,6 +65,31 @@ def test_saved_state_comes_back_the_same(tmp_path_factory, script):
     assert (loaded.epoch, loaded.seq) == (state.epoch, state.seq + SEQ_RESERVE)
 
 
+@pytest.mark.parametrize(
+    ("shown", "boot", "seconds"),
+    [
+        ({"seq": 9}, "b", 5.0),
+        ({"seq": 9}, "another boot", 2.0),
+        ({"seq": 9, "boot_id": ""}, "", 2.0),
+        ({"seq": 9, "epoch": "ba9876543210"}, "b", 2.0),
+        ({"seq": 7}, "b", 2.0),
+        (None, "b", 2.0),
+    ],
+)
+def test_what_was_shown_last_is_gone_on_from_where_a_kill_left_it(tmp_path, shown, boot, seconds):
+    """Where it is newer, of the same epoch and boot, and whole (None: torn). What readers may know is what was saved."""
+    script = [(100.0, 5.0, 0.5, True)] * 6
+    document = encode(state_of(metered(script), **(shown or {"seq": 9})))
+    with StateDirectory(tmp_path) as directory:
+        directory.write(encode(state_of(metered(script[:3]))))
+        directory.keep(document if shown is not None else document[:-9])
+        loaded = directory.load(boot)
+
+    assert [seconds] == [2 * row.usage.held_seconds for row in loaded.state.rows.values()]
+    assert 7 + SEQ_RESERVE == loaded.given
+    assert (9 if seconds == 5.0 else 7) + SEQ_RESERVE == loaded.state.seq
+
+
 def test_after_a_reboot_totals_stay_and_the_meter_begins_anew(tmp_path):
     """The monotonic clock began at zero and all holders are gone: no gap is charged over a reboot."""
     state = state_of(metered([(100.0, 5.0, 0.5, True)] * 3))

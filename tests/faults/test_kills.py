@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -11,13 +12,44 @@ from pathlib import Path
 import pytest
 
 from tests.fake_nvml import FakeNvml
-from tests.faults.running import Node
+from tests.faults.running import Metrics, Node
 from tests.integration.debian import wait_until
 
 pytestmark = pytest.mark.integration
 
 KILLS = 10
+_EPOCH = re.compile(r'epoch="\w+"')
 MOST_WATTS = 700.0
+
+
+def test_what_was_on_a_page_is_on_those_after_a_kill(tmp_path: Path, shim: Path) -> None:
+    """No counter of an epoch falls, so that nobody who takes the increase of one takes a kill for a reset."""
+    fake = FakeNvml(tmp_path / "nvml", 2, latency_seconds=0.0)
+    for device in fake.devices:
+        device.load(0.9)
+        device.processes((os.getpid(), 1 << 30))
+    chance = random.Random(2)
+    node = Node(tmp_path, fake)
+    before = node.wait_for(lambda metrics: metrics.of("gpuwatch_job_busy_seconds_total"))
+    for _ in range(KILLS):
+        time.sleep(chance.uniform(0.3, 2.5))
+        before = shown_again(before, node.metrics())
+        node.end(signal.SIGKILL)
+        node.begin()
+        before = shown_again(before, node.wait_for(lambda metrics: metrics.of("gpuwatch_device_up")))
+    node.close()
+
+    assert {name for name, _ in before} >= {
+        f"gpuwatch_job_{name}_total"
+        for name in ("state_seconds", "busy_seconds", "memory_byte_seconds", "held_seconds", "energy_joules")
+    }
+
+
+def shown_again(before: Metrics, after: Metrics) -> Metrics:
+    """The later page, which has all counters of an epoch that the one before has, and none of them lower."""
+    counters = {key: value for key, value in before.items() if _EPOCH.search(key[1])}
+    assert {key: after.get(key) for key, value in counters.items() if after.get(key, -1.0) < value - 1e-6} == {}
+    return after
 
 
 def test_ten_kills_in_fifteen_seconds_cost_no_joule(tmp_path: Path, shim: Path) -> None:

@@ -50,11 +50,6 @@ class Fall:
     name: str
     by: float
 
-    @property
-    def charged(self) -> bool:
-        """Whether somebody is charged for it; the others say what was done meanwhile."""
-        return "held_seconds" in self.name or "energy_joules" in self.name
-
 
 def fallen(*pages: str) -> list[Fall]:
     """The counters that are less than on an earlier page; and what the last page lacks."""
