@@ -77,7 +77,7 @@ def test_saved_state_comes_back_the_same(tmp_path_factory, script):
     ],
 )
 def test_what_was_shown_last_is_gone_on_from_where_a_kill_left_it(tmp_path, shown, boot, seconds):
-    """Where it is newer, of the same epoch and boot, and whole (None: torn). What readers may know is what was saved."""
+    """Where it is newer, of the same epoch and boot, and whole (None: torn). Readers may know what was saved."""
     script = [(100.0, 5.0, 0.5, True)] * 6
     document = encode(state_of(metered(script), **(shown or {"seq": 9})))
     with StateDirectory(tmp_path) as directory:
