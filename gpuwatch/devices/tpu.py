@@ -349,5 +349,10 @@ def _energy_of(model: str) -> Probe:
     idle, busy = _watts(model, 0.0), _watts(model, 1.0)
     if idle is None or busy is None:
         wanted = f"write name = {model!r} with idle_watts, watts and source into {specs.SITE_FILE}"
-        return Probe("energy", False, f"none: no interface tells it, and no watts of a {model} are known", wanted)
+        return Probe(
+            "energy",
+            False,
+            f"none: no interface tells it, and watts of a {model}, idle and busy, are not known",
+            wanted,
+        )
     return Probe("energy", True, f"modelled, as no interface tells it: {idle:g} to {busy:g} W by the duty cycle")

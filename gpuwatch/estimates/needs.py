@@ -17,11 +17,11 @@ from gpuwatch.ledger.rates import Figures, Rates
 from gpuwatch.specs import Spec
 
 POWER_SOURCE = (
-    "0.40 to 1.00 of the maker's, likely 0.75: a node of eight H100 in training took 0.76 of its rating"
+    "0.40 to 1.00 of its rating, likely 0.75: a node of eight H100 in training took 0.76 of its rating"
     " (arXiv 2412.08602), and within a run power swings between 0.15 and 0.85 (arXiv 2503.05804)"
 )
 _POWER: Quantiles = MappingProxyType(dict(zip(LEVELS, (0.40, 0.50, 0.63, 0.75, 0.85, 0.95, 1.0), strict=True)))
-"""Mean power of a device in training over the power that its maker gives; a judgement from few measurements."""
+"""Mean power of a device in training over its rated power; a judgement from few measurements."""
 _MEAN_IN_USE = "mean in use"
 
 

@@ -277,7 +277,7 @@ def test_no_energy_where_watts_are_not_published(tpu_host: Host, tpu_runtime: Se
 
     assert (1.0, None) == (reading.utilization_ratio, reading.modelled_watts)
     assert not told.ok
-    assert "no watts of a TPU v6e are known" in told.detail
+    assert "watts of a TPU v6e, idle and busy, are not known" in told.detail
     assert "/etc/gpuwatch/specs.toml" in told.todo
 
 
