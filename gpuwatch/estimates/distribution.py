@@ -58,7 +58,7 @@ class Distribution:
         low, high = self.amounts[place - 1], self.amounts[place]
         below, above = self.mass[place - 1], self.mass[place]
         step = min(above - below, 1.0 / self.effective)
-        return low + (high - low) * min(1.0, (wanted - below) / step)
+        return min(high, low + (high - low) * (wanted - below) / step)
 
     def foreseen(self, q: float) -> float | None:
         """The same for one run more: with few samples the ends are farther out, and None where none are so far.
