@@ -37,6 +37,7 @@ NAMES: Mapping[int, str] = {
 }
 _MI250 = 0x740C  # two models have this one
 _TWO_DIES = frozenset((0x7408, _MI250))
+_MI300A = 0x74A0
 
 _CARD = re.compile(r"card\d{1,4}")
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
@@ -63,7 +64,8 @@ class Sensors:
 class Card:
     """A card as it was found: `path` is its device directory, `unique_id` hexadecimal where it has one.
 
-    `module`: it is one of two dies, and the power that it gives is that of both.
+    `module`: it is one of two dies, and the power that it gives is that of both. `with_cpu`: its processor is in the
+    same package, and the power is that of the package.
     """
 
     path: str
@@ -72,6 +74,7 @@ class Card:
     unique_id: str | None
     sensors: Sensors
     module: bool
+    with_cpu: bool = False
 
     @property
     def uid(self) -> str:
@@ -116,6 +119,7 @@ def _card(path: str) -> Card:
         _unique_id(path),
         look_for_sensors(path),
         identity in _TWO_DIES,
+        identity == _MI300A,
     )
 
 

@@ -5,6 +5,9 @@ other (`aldebaran_ppt.c`). Nothing tells what each draws, so each is given half:
 the two are the module. Which die is which one's other is told by their links: there are four within a module and
 two at most to each die of another one. Where the driver does not tell, it is the order of their PCI addresses, in
 which they are neighbours. A die whose other one is not to be seen has the whole module.
+
+An MI300A has its processor in the same package, to which its rating applies, and the driver calls the power that of
+the socket: it is taken as the module's, so that a processor that is measured as well is not counted twice.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from gpuwatch.devices.amd_metrics import Table, parse
 from gpuwatch.model import Labels
 
 HALF = 0.5
+_OWN = tuple((window, scope) for window in ("average", "instant") for scope in ("device", "module"))
 # Some kernels print an error number as if it were microwatts without a sign.
 _ERRORS = range(2**32 - 4096, 2**32)
 
@@ -32,7 +36,7 @@ class Draw(NamedTuple):
     @property
     def own(self) -> float | None:
         """The card's own power, as an average where there is one."""
-        return self.watts.get(("average", "device"), self.watts.get(("instant", "device")))
+        return next((self.watts[key] for key in _OWN if key in self.watts), None)
 
 
 class Supply:
@@ -49,7 +53,8 @@ class Supply:
         own, other = dict(_watts(sensors, rejected)), self._others_watts()
         self._apart = self._apart or bool(own and other)
         if self._apart:
-            return Draw({(window, "device"): watts for window, watts in own.items()}, 1.0)
+            scope = "module" if self.card.with_cpu else "device"
+            return Draw({(window, scope): watts for window, watts in own.items()}, 1.0)
         part = 1.0 if self.other is None else HALF
         parts: dict[Labels, float] = {(window, "device"): watts * part for window, watts in (own or other).items()}
         return Draw({**parts, **{(window, "module"): watts for window, watts in own.items()}}, part)

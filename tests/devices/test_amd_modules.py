@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from gpuwatch.devices.amd import AmdDevices
 from gpuwatch.meter import Holding, Meter
+from gpuwatch.meter.host import only_modules
+from gpuwatch.meter.states import power_of
 from gpuwatch.model import JobKey, Reading, Site, Usage
 from tests.devices.test_amd import Ticks
 from tests.fake_sysfs import amd
@@ -61,6 +63,16 @@ def test_die_that_measures_may_be_the_second_one(tmp_path: Path) -> None:
 
     assert list(found) == [SECOND, FIRST]
     assert watts(found) == {SECOND: 250.0, FIRST: 250.0}
+
+
+def test_power_of_a_package_with_its_processor_is_the_modules(tmp_path: Path) -> None:
+    """An MI300A: what it draws is metered, and is known to have the processor in it."""
+    amd.mi300x(tmp_path).write("device", "0x74a0")
+    (found,) = readings(source_of(tmp_path)).values()
+
+    assert {("instant", "module"): 600.0} == found.power_watts
+    assert power_of(found) == 600.0
+    assert {found.device} == only_modules({found.device: found}, frozenset())
 
 
 @pytest.mark.parametrize("hidden", ["power1_average", "power1_cap"])
