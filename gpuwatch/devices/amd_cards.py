@@ -64,8 +64,8 @@ class Sensors:
 class Card:
     """A card as it was found: `path` is its device directory, `unique_id` hexadecimal where it has one.
 
-    `module`: it is one of two dies, and the power that it gives is that of both. `with_cpu`: its processor is in the
-    same package, and the power is that of the package.
+    `module`: it is one of two dies, and the power that it gives is that of both. `with_cpu`: its processor is in
+    the same package, and the power is that of the package.
     """
 
     path: str

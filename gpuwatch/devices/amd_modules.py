@@ -6,8 +6,8 @@ the two are the module. Which die is which one's other is told by their links: t
 two at most to each die of another one. Where the driver does not tell, it is the order of their PCI addresses, in
 which they are neighbours. A die whose other one is not to be seen has the whole module.
 
-An MI300A has its processor in the same package, to which its rating applies, and the driver calls the power that of
-the socket: it is taken as the module's, so that a processor that is measured as well is not counted twice.
+An MI300A has its processor in the same package, to which its rating applies, and the driver calls the power that
+of the socket: it is taken as the module's, so that a processor that is measured as well is not counted twice.
 """
 
 from __future__ import annotations
