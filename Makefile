@@ -49,9 +49,20 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/mypy deploy/packages
 
-test: lint
-	@sh tests/integration/packages.sh
+# Beside lint: what is to be fetched, and each test module compiled by one process and not by every worker, also where
+# the environment says that nothing compiled is to be kept.
+test: export PYTHONDONTWRITEBYTECODE :=
+test:
+	@$(MAKE) --no-print-directory --jobs fetched compiled lint
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+.PHONY: fetched compiled
+
+fetched:
+	@sh tests/integration/packages.sh
+
+compiled: $(VENV)/dev
+	@$(BIN)/python -m pytest --collect-only -qq >/dev/null 2>&1 || true
 
 bench: $(VENV)/dev
 	@$(BIN)/python -m tests.benchmarks --duration $(DURATION) --soak $(SOAK)
