@@ -14,7 +14,7 @@ from tests import goldens
 settings.register_profile("gpuwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gpuwatch")
 
-pytest_plugins = ["tests.ledger.fixtures"]
+pytest_plugins = ["tests.ledger.fixtures", "tests.running_order"]
 
 GOLDEN = Path(__file__).parent / "golden"
 LONGEST_ID = 100
