@@ -22,7 +22,7 @@ local function devices(request)
     local sum = 0
     for each in string.gmatch(type(request) == "string" and request or "", "[^,]+") do
         local words = string.gsub(string.gsub(each, "%b()", ""), "^gres[:/]", "")
-        if string.find(words, "^gpu$") or string.find(words, "^gpu[:=]") then
+        if string.find(words, "^[gt]pu$") or string.find(words, "^[gt]pu[:=]") then
             sum = sum + (tonumber(string.match(words, "[:=](%d+)$")) or 1)
         end
     end

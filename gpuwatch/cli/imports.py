@@ -37,7 +37,7 @@ imports = typer.Typer(no_args_is_help=True, help="Put what others recorded into 
 
 _BATCH = 2000
 _EXAMPLES = 3
-_DEVICES = (b"gres/gpu", b'"gres"')
+_DEVICES = (b"gres/gpu", b"gres/tpu", b'"gres"')
 _LOCALTIME = Path("/etc/localtime")
 
 FileArgument = Annotated[

@@ -32,7 +32,7 @@ _METHODS = {
     "modelled": "energy by a model of the device, as nothing reads it",
 }
 _RULES = {
-    "generic": "gres/gpu",
+    "generic": "its gres",
     "typed": "the sum of its typed gres",
     "gres": "the indices of its gres",
     "table": "the site's table",

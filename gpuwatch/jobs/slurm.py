@@ -88,13 +88,17 @@ class SlurmJobs:
         """The node has `gres/mps`: a job's CUDA_MPS_ACTIVE_THREAD_PERCENTAGE is what Slurm gave it."""
         constrain_devices: bool = True
         """cgroup.conf has ConstrainDevices=yes: CUDA ordinals begin at 0 in each job, and are no indices."""
+        tpu_is_gpu: bool = False
+        """The node's TPUs are `gres/gpu`, and no resource of another name: a job that is told of none has none."""
         contain: bool = False
         """slurm.conf has PrologFlags=Contain: a job has a control group for as long as it lasts."""
 
     def __init__(self, settings: Settings, site: Site) -> None:
         self._settings = settings
         self._site = site
-        self._rules = Rules(settings.shards_per_device, settings.mps, settings.constrain_devices)
+        self._rules = Rules(
+            settings.shards_per_device, settings.mps, settings.constrain_devices, settings.tpu_is_gpu
+        )
         self._groups = Groups(site.sysfs, site.node)
         self._map = MapDirectory(settings.map_directory)
         self._gpustat = _of_others(settings.gpustat_directory)

@@ -46,12 +46,14 @@ class Rules:
     """What only the site knows about its node.
 
     `shards_per_device` is 0 where there are none. `mps`: a percentage in a job's own environment is Slurm's.
-    `constrained`: jobs see only their own devices, so that the ordinals of CUDA begin at 0 in each.
+    `constrained`: jobs see only their own devices, so that the ordinals of CUDA begin at 0 in each. `tpu_is_gpu`:
+    TPUs are `gres/gpu`. Of a generic resource of another name Slurm tells a job nothing.
     """
 
     shards_per_device: int = 0
     mps: bool = False
     constrained: bool = True
+    tpu_is_gpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ class Layout:
     def one_model(self) -> bool:
         """Whether the order of CUDA (fastest first) can only be that of the driver."""
         return len({device.model for device in self.driver.values()}) <= 1
+
+    @property
+    def has_tpus(self) -> bool:
+        """Whether any of the devices is a TPU."""
+        return any(device.kind == "tpu" for device in self.uids.values())
 
     def held(self, device: Device) -> tuple[Device, ...]:
         """What one holds who has this device: its slices, where it is cut into any."""
@@ -112,13 +119,14 @@ NOTHING = Told(complete=False)
 
 
 def told(variables: Mapping[str, str], node: Layout, rules: Rules, trusted: bool) -> Told:
-    """What a job holds by its variables; nothing, and that completely, where Slurm gave it no device.
+    """What a job holds by its variables; nothing, and that completely, where Slurm gave it no device and says so.
 
     `trusted` variables are those of a prolog: there the ordinals are the node's own, and none is the user's word.
     """
     words = _words(variables, node, rules, trusted)
     if not words:
-        return NOTHING if words is None else Told()
+        silent = node.has_tpus and not rules.tpu_is_gpu and not variables.keys() & {JOB_GPUS, STEP_GPUS}
+        return NOTHING if words is None or silent else Told()
     portion, basis = _percentage(variables) if trusted or rules.mps else _WHOLE
     if rules.shards_per_device and basis is None:
         portion, basis = _shards(variables, len(words), rules.shards_per_device)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gpuwatch.errors import Unavailable
+from gpuwatch.schedulers.slurm_tres import DEVICES
 
 _LINE = re.compile(r"([A-Za-z][A-Za-z0-9_./]*)\s*=\s*(.*)")
 
@@ -25,7 +26,13 @@ class Configuration:
     @property
     def accounts_devices(self) -> bool:
         """Whether TRES of jobs have their devices, so that a job whose TRES name none has none."""
-        return "gres/gpu" in self.words("AccountingStorageTRES")
+        return not self._not_accounted()
+
+    def _not_accounted(self) -> list[str]:
+        """The resources of the cluster that are devices, and are not told of jobs."""
+        names = [name for name in DEVICES if name in self.words("GresTypes")] or ["gpu"]
+        accounted = self.words("AccountingStorageTRES")
+        return [f"gres/{name}" for name in names if f"gres/{name}" not in accounted]
 
     def words(self, name: str) -> frozenset[str]:
         """The words of a list, in small letters."""
@@ -34,10 +41,9 @@ class Configuration:
     def losses(self) -> tuple[str, ...]:
         """What this configuration makes gpuwatch lose, in words."""
         found = []
-        if not self.accounts_devices:
-            found.append(
-                "AccountingStorageTRES lacks gres/gpu: devices of a job are known only where it was seen running"
-            )
+        if lacking := self._not_accounted():
+            what = f"AccountingStorageTRES lacks {', '.join(lacking)}"
+            found.append(f"{what}: devices of a job are known only where it was seen running")
         if "job_comment" not in self.words("AccountingStoreFlags"):
             found.append(
                 "AccountingStoreFlags lacks job_comment: comments count only where the job was seen before its end"

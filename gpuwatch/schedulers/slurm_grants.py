@@ -136,5 +136,5 @@ def _amounts(text: str, unit: float) -> Mapping[str, float]:
     return {
         name: amount * unit
         for name, amount in slurm_tres.tres(text).items()
-        if name in RESOURCES or name.startswith(("gres/gpu:", "node"))
+        if name in RESOURCES or name.startswith(("gres/gpu:", "gres/tpu", "node"))
     }

@@ -34,6 +34,7 @@ _HOLDING = frozenset({"CONFIGURING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOP
 _HELD_BACK = frozenset({"REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"})
 _NO_JOB = frozenset({"REVOKED"})
 _NULL = frozenset({"(null)", "N/A"})
+_INDEXED = frozenset({*slurm_tres.DEVICES, "shard", "mps"})
 
 _JOB = re.compile(r"JobId=(\d{1,18}) ")
 _NODES = re.compile(r" {4,}Nodes=(\S+) CPU_IDs=\S* Mem=\S* GRES=(\S*)\s*")
@@ -117,7 +118,7 @@ def detail(nodes: Mapping[str, str]) -> Detail:
         except Rejected:
             continue
         parts += found
-        held = {index for part in found if part.name in ("gpu", "shard", "mps") for index in part.indices}
+        held = {index for part in found if part.name in _INDEXED for index in part.indices}
         if held:
             indices[node] = tuple(sorted(held))
     return Detail(tuple(parts), indices)

@@ -1,8 +1,9 @@
 """How many devices a job of Slurm has, by its trackable resources (TRES) and the detail of its GRES.
 
-The rule: the generic `gres/gpu=N` where there is one, else the sum over types, else the detail of the generic
-resources. `gres/gpumem` and `gres/gpuutil` are no devices. Parts of a device – MIG profiles, shards, MPS – count
-by the site's table. Which rule counted, and what contradicts it, go with the number.
+Devices are `gres/gpu` and `gres/tpu`. The rule: the generic `gres/gpu=N` where there is one, else the sum over
+types, else the detail of the generic resources. `gres/gpumem` and `gres/gpuutil` are no devices. Parts of a device
+– MIG profiles, shards, MPS – and resources of another name count by the site's table, which also has the last word
+about `tpu`. Which rule counted, and what contradicts it, go with the number.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from types import MappingProxyType
 from gpuwatch.errors import Rejected
 from gpuwatch.model import EMPTY
 from gpuwatch.schedulers import slurm_text
+
+DEVICES = ("gpu", "tpu")
+"""The generic resources that are devices."""
 
 _MOST = 1e18
 _IGNORED = frozenset({"energy", "fs/disk", "pages", "vmem"})
@@ -109,42 +113,62 @@ def of_gres(parts: Sequence[Generic], table: Mapping[str, float] = EMPTY) -> Cou
     for part in parts:
         name = f"gres/{part.name}:{part.kind}" if part.kind else f"gres/{part.name}"
         amounts[name] = amounts.get(name, 0) + part.count
-        if part.name == "gpu" and part.indices and len(part.indices) != part.count:
+        if part.name in DEVICES and part.indices and len(part.indices) != part.count:
             doubts.append(f"{part.count:g} of {name} have {len(part.indices)} indices")
-    typed = {name: amount for name, amount in amounts.items() if name != "gres/gpu"}
-    generic = amounts.get("gres/gpu")
     # In GRES an untyped entry stands beside typed ones, not for their sum.
-    if generic is not None:
-        typed["gres/gpu:"] = generic
-    found = _of_amounts(typed, table)
+    untyped = {f"gres/{name}" for name in _names(table)}
+    found = _of_amounts({f"{name}:" if name in untyped else name: each for name, each in amounts.items()}, table)
     rule = "gres" if found.rule == "typed" else found.rule
     return Count(found.devices, rule, "; ".join(filter(None, (*doubts, found.doubt))))
 
 
 def _of_amounts(amounts: Mapping[str, float], table: Mapping[str, float]) -> Count:
-    """By the rule of this module; a resource beside `gpu` counts where the table has it."""
-    typed = {name[9:]: amount for name, amount in amounts.items() if name.startswith("gres/gpu:")}
-    generic = amounts.get("gres/gpu")
-    others, doubts = _others(amounts, table)
+    """By the rule of this module; a resource that is no device counts where the table has it."""
+    names = _names(table)
+    others, doubts = _others(amounts, names, table)
+    counts = [_of_name(f"gres/{name}", amounts, table) for name in names]
+    found = [each for each in counts if each.devices is not None]
+    doubt = "; ".join(filter(None, (*doubts, *(each.doubt for each in counts))))
+    if not found and not others:
+        return Count(doubt=doubt)
+    rules = {"table"} if others else {each.rule for each in found}
+    rule = next(each for each in ("table", "generic", "typed") if each in rules)
+    return Count(sum(each.devices or 0.0 for each in found) + sum(others), rule, doubt)
+
+
+def _names(table: Mapping[str, float]) -> tuple[str, ...]:
+    """The resources that are devices; what the table says of another one than `gpu` goes before."""
+    told = {name.partition(":")[0] for name in table}
+    return tuple(name for name in DEVICES if name == "gpu" or name not in told)
+
+
+def _of_name(name: str, amounts: Mapping[str, float], table: Mapping[str, float]) -> Count:
+    """The devices of one resource, `gres/gpu` say, with its types."""
+    typed = {each[len(name) + 1 :]: amount for each, amount in amounts.items() if each.startswith(f"{name}:")}
+    generic = amounts.get(name)
     parts = {kind: weight for kind in typed if (weight := _weight(kind, table)) is not None}
     total = sum(typed.values())
-    if generic is not None and typed and total != generic:
-        doubts.append(f"gres/gpu={generic:g}, its types sum to {total:g}")
-    if others or parts:
+    doubt = (
+        f"{name}={generic:g}, its types sum to {total:g}"
+        if generic is not None and typed and total != generic
+        else ""
+    )
+    if parts:
         by_type = sum(amount * parts.get(kind, 1.0) for kind, amount in typed.items())
-        rest = max((generic or 0.0) - total, 0.0)
-        return Count(by_type + rest + sum(others), "table", "; ".join(doubts))
+        return Count(by_type + max((generic or 0.0) - total, 0.0), "table", doubt)
     if generic is not None:
-        return Count(generic, "generic", "; ".join(doubts))
-    return Count(total if typed else None, "typed" if typed else "", "; ".join(doubts))
+        return Count(generic, "generic", doubt)
+    return Count(total, "typed", doubt) if typed else Count()
 
 
-def _others(amounts: Mapping[str, float], table: Mapping[str, float]) -> tuple[list[float], list[str]]:
-    """Devices of the resources beside `gpu`, and what the table lacks of them."""
+def _others(
+    amounts: Mapping[str, float], names: Sequence[str], table: Mapping[str, float]
+) -> tuple[list[float], list[str]]:
+    """Devices of the resources that are none by their name, and what the table lacks of them."""
     kinds = {
         name[5:]: amount
         for name, amount in amounts.items()
-        if name.startswith("gres/") and name != "gres/gpu" and not name.startswith("gres/gpu:")
+        if name.startswith("gres/") and name[5:].partition(":")[0] not in names
     }
     if not kinds:
         return [], []

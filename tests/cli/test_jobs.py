@@ -313,7 +313,7 @@ def test_a_batch_job_shows_its_attempts(requeued: str, capsys: pytest.CaptureFix
     text = printed(capsys)
     for expected in (
         "user ada, account ml, partition gpu",
-        "allocated  0.22 device-hours, 2 devices by gres/gpu",
+        "allocated  0.22 device-hours, 2 devices by its gres",
         "but the indices count 1",
         "time limit 2 h: a ceiling, not an estimate",
         "attempt 1: ",

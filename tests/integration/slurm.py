@@ -53,7 +53,7 @@ MpiDefault=none
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-GresTypes=gpu
+GresTypes=gpu,tpu
 SlurmdParameters=config_overrides
 ReturnToService=2
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
@@ -74,10 +74,10 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={database_port}
 AccountingStoragePass={folder}/munge.socket
 PriorityType=priority/multifactor
-AccountingStorageTRES=gres/gpu
+AccountingStorageTRES=gres/gpu,gres/tpu
 AccountingStoreFlags=job_comment
 NodeName={nodes} NodeHostname={host} NodeAddr=127.0.0.1 Port=[{node_ports}] CPUs=8 Sockets=1 CoresPerSocket=8 \
-ThreadsPerCore=1 RealMemory=4000 Gres=gpu:h100:{gpus} State=UNKNOWN
+ThreadsPerCore=1 RealMemory=4000 Gres=gpu:h100:{gpus},tpu:v5e:{gpus} State=UNKNOWN
 PartitionName=gpu Nodes={nodes} Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -141,9 +141,9 @@ class Slurm:
     """The cluster `gwtest`. A context manager: within it all nodes are idle, after it nothing is left.
 
     `nodes` has the names of its nodes; they begin with `prefix`, by which their control groups are known. In
-    `folder` are `bin`, where its commands are, `dev` with `gpu0` to `gpu3`, which have no driver, and `maps`
-    and `jobs`, which the prolog writes. A node's task prolog looks for its agent in `sockets`. Where there are
-    control groups (`controls_devices`), jobs may open their own devices only.
+    `folder` are `bin`, where its commands are, `dev` with `gpu0` to `gpu3` and `accel0` to `accel3`, which have no
+    driver, and `maps` and `jobs`, which the prolog writes. A node's task prolog looks for its agent in `sockets`.
+    Where there are control groups (`controls_devices`), jobs may open their own devices only.
     """
 
     def __init__(self, folder: Path, prefix: str) -> None:
@@ -175,6 +175,7 @@ class Slurm:
             (self.folder / name).mkdir(parents=True)
         for index in range(GPUS):
             os.mknod(self.folder / "dev" / f"gpu{index}", 0o20666, os.makedev(240, index))
+            os.mknod(self.folder / "dev" / f"accel{index}", 0o20666, os.makedev(241, index))
         for name in _DAEMONS:
             (self.folder / "bin" / name.removesuffix("-wlm")).symlink_to(self._program(name))
         for name in CLIENTS:
@@ -198,7 +199,10 @@ class Slurm:
             "tracking": "cgroup" if self.controls_devices else "linuxproc",
             "task": "cgroup" if self.controls_devices else "none",
         }
-        gres = f"NodeName={values['nodes']} Name=gpu Type=h100 File={self.folder}/dev/gpu[0-{GPUS - 1}]\n"
+        gres = "".join(
+            f"NodeName={values['nodes']} Name={name} Type={kind} File={self.folder}/dev/{file}[0-{GPUS - 1}]\n"
+            for name, kind, file in (("gpu", "h100", "gpu"), ("tpu", "v5e", "accel"))
+        )
         texts = {"slurm": _SLURM_CONF, "slurmdbd": _SLURMDBD_CONF, "cgroup": _CGROUP_CONF}
         for name, text in texts.items():
             (self.folder / f"{name}.conf").write_text(text.format(**values))

@@ -94,6 +94,7 @@ def test_others_hear_nothing(slurm: Slurm, options: tuple[str, ...]) -> None:
     ("hours", "options"),
     [
         (192, ("--time=2-0", "--gpus=4")),
+        (192, ("--time=2-0", "--gres=tpu:v5e:4")),
         (144, ("--time=2-0", "--gpus-per-task=h100:1", "--ntasks=3")),
         (400, ("--time=1:0:0", "--gpus-per-node=4", "--nodes=1", "--array=0-99%4")),
     ],

@@ -112,7 +112,7 @@ class Cluster:
         found = defaultdict(list)
         for line in self.slurm.says("sacct", "-naDXP", fields).splitlines():
             job, state, resources, cpus, seconds, end = line.split("|")
-            devices = re.search(r"gres/gpu=(\d+)", resources)
+            devices = re.search(r"gres/[gt]pu=(\d+)", resources)
             if end != "Unknown":
                 count = int(devices[1]) if devices else 0
                 found[job].append(Attempt(state.split()[0], count, int(cpus), int(seconds)))
@@ -401,6 +401,31 @@ def test_nothing_is_lost_or_counted_twice_while_slurm_is_down(cluster: Cluster) 
     assert expected == pytest.approx(charged, abs=1.0)
     assert [1, 1, 1] == [len(outcome.attempts[job]) for job in charged]
     assert [1, 1, 1] == [len(outcome.jobs[job]["attempts"]) for job in charged]
+
+
+@pytest.mark.usefixtures("day")  # whose sums are those of all jobs before
+def test_tpus_are_devices_by_a_name_of_their_own(cluster: Cluster) -> None:
+    """Four of `gres/tpu`: counted, with their indices, and charged. Slurm tells the node nothing of them."""
+    slurm = cluster.slurm
+    node = slurm.nodes[2]
+    job = slurm.submit("sleep 8", "--gres=tpu:4", f"--nodelist={node}")
+    slurm.wait_for(job, "RUNNING")
+    note = slurm.maps / f"{job}.{node}"
+    wait_until(note.exists, SECONDS_TO_SETTLE, "the prolog has noted the job")
+    noted = note.read_text()
+    wait_until(lambda: _indices(cluster, job), SECONDS_TO_SETTLE, "the ledger knows the job's chips")
+    indices = _indices(cluster, job)
+    slurm.wait_for(job, "COMPLETED")
+    wait_until(
+        lambda: any(each.facts.ended for each in cluster.records(job)[job]),
+        SECONDS_TO_SETTLE,
+        "the job's end is known",
+    )
+
+    (record,) = cluster.records(job)[job]
+    assert {node: (0, 1, 2, 3)} == indices
+    assert (4.0, "generic", "") == (record.facts.devices, record.facts.rule, record.facts.doubt)
+    assert f"SLURM_JOB_ID={job}\n" in noted and "SLURM_JOB_GPUS" not in noted and "CUDA_VISIBLE" not in noted
 
 
 def test_comments_that_change_while_a_job_runs_are_revisions(cluster: Cluster) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpuwatch.errors import Unavailable
-from gpuwatch.model import Allocation
+from gpuwatch.model import Allocation, Device
 from tests.jobs.slurm_node import V1, V2, SlurmNode, held, write
 
 SLUID = "s8FXKTA79XAR00"
@@ -508,3 +508,29 @@ def test_whatever_is_said_a_device_is_held_once_at_most(
             assert sum(each.share for each in reading.allocations if each.device == uid) <= 1 + 1e-9
         assert {each.job_id for each in reading.allocations} <= reading.alive
         assert {str(number) for number in range(1, len(jobs) + 1)} == reading.alive
+
+
+def chips(node: SlurmNode) -> None:
+    """Put four TPUs in the place of the GPUs."""
+    node.devices = {f"tpu:{n}": Device(f"tpu:{n}", "gw0", n, "google", "TPU v5e", kind="tpu") for n in range(4)}
+
+
+def test_job_holds_the_tpus_that_its_processes_have_open(v2: SlurmNode) -> None:
+    """A map without any GPU is not the word that it has no `gres/tpu`; what else it may have is not free."""
+    chips(v2)
+    v2.map("42")
+    v2.process(100, "job_42", {"SLURM_JOB_ID": "42"})
+    reading = v2.source().read(v2.view({"tpu:0": (100,), "tpu:1": (100,)}))
+
+    assert {"42": {"tpu:0": 1.0, "tpu:1": 1.0}} == held(reading)
+    assert {"tpu:2", "tpu:3"} == reading.unknown
+
+
+def test_job_on_a_node_whose_tpus_are_gpus_has_none_where_none_is_told(v2: SlurmNode) -> None:
+    """As of GPUs: free chips are free."""
+    chips(v2)
+    v2.map("42")
+    v2.process(100, "job_42", {"SLURM_JOB_ID": "42"})
+    reading = v2.source(tpu_is_gpu=True).read(v2.view())
+
+    assert ({}, frozenset()) == (held(reading), reading.unknown)

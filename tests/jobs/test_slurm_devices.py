@@ -186,6 +186,26 @@ def test_shards_on_several_devices_are_spread_evenly() -> None:
     assert Told((Claim("GPU-a0", 0.5, "shard"), Claim("GPU-a1", 0.5, "shard"))) == found
 
 
+@pytest.mark.parametrize(
+    ("variables", "rules", "expected"),
+    [
+        ({}, Rules(), None),
+        ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, Rules(), None),
+        ({"SLURM_JOB_GPUS": "0-1"}, Rules(), ["tpu:0", "tpu:1"]),
+        ({"SLURM_JOB_GPUS": ""}, Rules(), []),
+        ({}, Rules(tpu_is_gpu=True), []),
+    ],
+)
+@pytest.mark.parametrize("trusted", [True, False])
+def test_job_that_is_told_of_no_tpu_may_have_one(
+    variables: Mapping[str, str], rules: Rules, expected: list[str] | None, trusted: bool
+) -> None:
+    """Slurm tells a job of `gres/gpu` alone, so that silence says nothing of `gres/tpu`."""
+    chips = layout({f"tpu:{n}": Device(f"tpu:{n}", "gw0", n, "google", "TPU v5e", kind="tpu") for n in range(4)})
+
+    assert expected == devices(variables, chips, rules, trusted)
+
+
 def test_portions_by_name() -> None:
     """An instance by number cannot be told from the device's other ones."""
     assert told_by([("0", 1.0), ("GPU-a0", 1.0)], WHOLE) == Told((Claim("GPU-a0", 1.0, "whole"),))

@@ -37,6 +37,28 @@ LOSSES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("types", "accounted", "lacks"),
+    [
+        ("gpu,tpu", "gres/gpu", "gres/tpu"),
+        ("tpu", "cpu,mem", "gres/tpu"),
+        ("gpu,tpu", "mem", "gres/gpu, gres/tpu"),
+        ("tpu", "gres/tpu", ""),
+        ("gpu,tpu,lscratch", "gres/gpu,gres/tpu,gres/tpu:v5e", ""),
+        ("(null)", "gres/gpu", ""),
+        ("lscratch", "gres/lscratch", "gres/gpu"),
+    ],
+)
+def test_every_kind_of_device_has_to_be_accounted(types: str, accounted: str, lacks: str) -> None:
+    """Else a job whose TRES name none may have one after all."""
+    others = [each for each in GOOD if not each.startswith("AccountingStorageTRES")]
+    found = configuration([*others, f"GresTypes = {types}", f"AccountingStorageTRES = {accounted}"])
+
+    losses = [f"AccountingStorageTRES lacks {lacks}"] if lacks else []
+    assert losses == [each.partition(":")[0] for each in found.losses()]
+    assert found.accounts_devices == (not lacks)
+
+
 @pytest.mark.parametrize(("line", "expected"), LOSSES.items())
 def test_what_is_lost_is_told(line: str, expected: str) -> None:
     """One thing at a time."""

@@ -65,6 +65,16 @@ TRES = [
     ("gres/gpu=1,gres/shard=2", 1.5, "table", ""),
     ("gres/gpu:mi250x=8,gres/gpu=8", 4, "table", ""),
     ("cpu=24,gres/npu=8", 8, "table", ""),
+    # TPUs, by the name that Slurm's clusters in Google's cloud give them.
+    ("billing=8,cpu=8,gres/tpu=4,mem=16G,node=1", 4, "generic", ""),
+    ("cpu=8,gres/tpu:v5e=4,node=1", 4, "typed", ""),
+    ("cpu=8,gres/tpu=4,gres/tpu:v5e=4,node=1", 4, "generic", ""),
+    ("gres/tpu=4,gres/tpu:v6e=3", 4, "generic", "gres/tpu=4, its types sum to 3"),
+    ("gres/gpu=2,gres/tpu=4", 6, "generic", ""),
+    ("gres/gpu:h100=2,gres/tpu=4", 6, "generic", ""),
+    ("gres/gpu:1g.10gb=7,gres/tpu:v5e=4", 5, "table", ""),
+    ("gres/tpu=4,gres/shard=4", 5, "table", ""),
+    ("cpu=8,gres/tpumem=4G", None, "", ""),
     # Nothing about devices.
     ("cpu=1,mem=64G,node=1", None, "", ""),
     ("cpu=4,gres/lscratch=100,mem=2G", None, "", ""),
@@ -179,3 +189,24 @@ def test_types_come_to_their_sum(types):
 
     assert Count(total, "typed") == slurm_tres.count(text)
     assert Count(total, "generic") == slurm_tres.count(f"{text},gres/gpu={total}")
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [({"tpu": 0.5}, 2.0), ({"tpu": 0.0}, 0.0), ({"tpu:v5e": 2.0}, 8.0), ({"v5e": 0.25}, 1.0), ({"gpu": 3.0}, 4.0)],
+)
+def test_the_sites_table_has_the_last_word_about_tpus(table, expected):
+    """Counted otherwise, or not at all."""
+    found = slurm_tres.count("gres/tpu:v5e=4,gres/tpu=4", table=table)
+
+    assert (expected, "generic" if "gpu" in table else "table") == (found.devices, found.rule)
+
+
+def test_detail_of_tpus_counts_and_has_indices():
+    """As of GPUs: where the TRES do not tell, and against them where they do."""
+    detail = "tpu:v6e:4(IDX:0-3)"
+
+    assert slurm_tres.gres(detail) == (Generic("tpu", "v6e", 4.0, (0, 1, 2, 3)),)
+    assert slurm_tres.count("cpu=8,node=2", (detail, detail)) == Count(8.0, "gres", "")
+    assert slurm_tres.count("gres/tpu=4", (detail, detail)) == Count(4.0, "generic", "GRES say 8")
+    assert slurm_tres.of_gres(slurm_tres.gres("tpu:v6e:4(IDX:0-2)")).doubt == "4 of gres/tpu:v6e have 3 indices"
