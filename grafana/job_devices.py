@@ -108,11 +108,11 @@ def links() -> timeseries.Panel:
             f"{name} {{{{direction}}}}",
             f"sum by (direction) (rate(gpuwatch_device_{metric}_bytes_total{ask.RATE}) * {SHARE})",
         )
-        for name, metric in (("PCIe", "pcie"), ("NVLink", "nvlink"))
+        for name, metric in (("PCIe", "pcie"), ("NVLink", "nvlink"), ("XGMI", "xgmi"))
     )
     return graph(
         "Links",
-        "Bytes a second over PCIe and NVLink of the devices the job holds, times its share of each.",
+        "Bytes a second over PCIe, NVLink and XGMI of the devices the job holds, times its share of each.",
         RATE,
         lines(*found),
         "the devices do not count them",

@@ -48,7 +48,7 @@ FORECAST = "\"scope_kind\" = 'job' AND \"scope\" = '$job_id' AND $timeFilter"
 FAN = {"q05": "5 %", "q95": "95 %", "q25": "25 %", "q75": "75 %", "q50": "projected", "declared": "declared"}
 LINKS = {
     f"mean_non_negative_derivative_link_bytes_total_{link}_{way}": f"{name} {way}"
-    for name, link in (("PCIe", "pcie"), ("NVLink", "nvlink"))
+    for name, link in (("PCIe", "pcie"), ("NVLink", "nvlink"), ("XGMI", "xgmi"))
     for way in ("receive", "transmit")
 }
 _PROGRESS = (
@@ -247,7 +247,7 @@ def _traffic() -> timeseries.Panel:
     return (
         graph(
             "Links",
-            "Bytes a second of one of its devices over PCIe and NVLink, the mean of all.",
+            "Bytes a second of one of its devices over PCIe, NVLink and XGMI, the mean of all.",
             RATE,
             lines(
                 (

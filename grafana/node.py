@@ -299,7 +299,7 @@ def links() -> timeseries.Panel:
     """Bytes between devices, and between them and the host."""
     return graph(
         "Links",
-        "Bytes a second over PCIe and NVLink, all devices together, as the devices count them.",
+        "Bytes a second over PCIe, NVLink and XGMI, all devices together, as the devices count them.",
         RATE,
         lines(
             *(
@@ -307,7 +307,7 @@ def links() -> timeseries.Panel:
                     f"{name} {{{{direction}}}}",
                     f"sum by (direction) (rate(gpuwatch_device_{metric}_bytes_total{{{NODE}}}{ask.RATE}))",
                 )
-                for name, metric in (("PCIe", "pcie"), ("NVLink", "nvlink"))
+                for name, metric in (("PCIe", "pcie"), ("NVLink", "nvlink"), ("XGMI", "xgmi"))
             )
         ),
     )

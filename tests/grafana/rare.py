@@ -50,6 +50,7 @@ COUNTERS = (
     'gpuwatch_host_disk_reads_completed_total{device="sda"}',
     'gpuwatch_host_disk_read_time_seconds_total{device="sda"}',
     'gpuwatch_device_energy_joules_total{uuid="demo:1",method="modelled"}',
+    'gpuwatch_device_xgmi_bytes_total{uuid="demo:0",direction="receive"}',
     f'gpuwatch_job_energy_joules_total{{{JOB},method="counter"}}',
     f"gpuwatch_job_host_energy_joules_total{{{JOB}}}",
     f"gpuwatch_job_host_energy_measured_seconds_total{{{JOB}}}",

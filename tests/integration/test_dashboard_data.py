@@ -57,6 +57,7 @@ RARE: Mapping[tuple[str, str], str] = {
     ("What the devices do", "D"): "every device that is held is measured",
     ("What its devices do", "D"): "every device that is held is measured",
     ("What the devices do", "E"): "every holder is known", ("Power by holder", "B"): "every holder is known",
+    ("Links", "C"): "the demo has no links of AMD's",
     ("Network", "C"): NO_FABRIC, ("Network", "D"): NO_FABRIC,
     ("Memory", "B"): "the machine need not swap",
     **dict.fromkeys((("Network file systems", letter) for letter in "ABCD"), NO_STORAGE),
