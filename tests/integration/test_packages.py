@@ -16,7 +16,7 @@ TOOLS = ("sh", "sed", "grep", "sort", "find", "touch", "mkdir", "rm", "timeout",
 WANTED = [
     "prometheus", "promtool", "prometheus-alertmanager", "amtool", "influxd", "victoria-metrics",
     "systemd-analyze", "systemd-nspawn", "mmdebstrap", "munged", "mariadbd", "postgres", "slurmd-wlm", "rpmbuild",
-    "shellcheck", "chromium",
+    "shellcheck", "runc", "chromium",
 ]  # fmt: skip
 
 
