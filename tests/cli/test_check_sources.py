@@ -73,6 +73,7 @@ def test_a_tpu_host_says_what_is_read_from_where(tmp_path: Path) -> None:
     assert found[f"devices.tpu: port {runtime.port}"][1].startswith("lists 3 metrics: tpu.runtime.hbm.memory")
     assert ("ok", "nobody listens; no workload here") == found["devices.tpu: port 1"]
     assert ("ok", "whoever opens /dev/vfio/0, /dev/vfio/1 is seen") == found["devices.tpu: holders"]
-    assert ("warning", "none: no interface tells it, and watts of a TPU v5e, idle and busy, are not known") == found[
-        "devices.tpu: energy"
-    ]
+    assert (
+        "warning",
+        "none: no interface tells it, and watts of a TPU v5e, idle and busy, are not known",
+    ) == found["devices.tpu: energy"]
