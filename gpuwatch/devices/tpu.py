@@ -205,6 +205,8 @@ class TpuDevices:
         for number in numbers:
             if number not in self._ports:
                 self._ports[number] = RuntimePort(number, self._library, self._clock)
+        if any(self._ports[number].is_new() for number in numbers):
+            self._library.load()  # may take longer than all answers
         until = self._clock() + POLL_SECONDS
         # Those that answered before come first: one that hangs must not take their time.
         good = {name for name, each in self._answers.items() if each.state != "silent"}

@@ -113,6 +113,11 @@ class Library:
         self.grpc: Any = None
         self.messages: Mapping[str, Any] = {}
 
+    @property
+    def loaded(self) -> bool:
+        """Whether it was loaded."""
+        return self.grpc is not None
+
     def load(self) -> None:
         """`ImportError` where the extra is not installed."""
         if self.grpc is None:
@@ -160,6 +165,10 @@ class RuntimePort:
             rejected["no_answer"] = rejected.get("no_answer", 0) + 1
             return Answer("silent", self._silent, rejected=rejected)
         return Answer("answers", f"lists {len(listed)} metrics", listed, samples, rejected)
+
+    def is_new(self) -> bool:
+        """Whether somebody listens, for whom gRPC has yet to be loaded."""
+        return not self._library.loaded and installed() and self._listener() is not None
 
     def renew(self) -> None:
         """Another process may be behind the port: ask for what it lists again."""

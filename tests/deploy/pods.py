@@ -7,7 +7,6 @@ capabilities, mounts, masked paths and namespaces are real, as the chart and the
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -96,7 +95,8 @@ class Pod:
                 "capabilities": {**sets, "inheritable": [], "ambient": []},
             },
             "root": {"path": "rootfs", "readonly": security["readOnlyRootFilesystem"]},
-            "mounts": [*self._system(), *self._volumes(pod, container, bundle)],
+            # What stands for the image comes last: it may lie below /tmp, which is a volume.
+            "mounts": [*self._system(), *self._volumes(pod, container, bundle), *self._image()],
             "linux": {
                 "namespaces": [{"type": each} for each in ("mount", "ipc", "uts", "network")]
                 + ([] if pod["hostPID"] else [{"type": "pid"}]),
@@ -117,12 +117,17 @@ class Pod:
         ]
 
     def _system(self) -> list[Thing]:
-        own = dict.fromkeys([*filter(os.path.isdir, _IMAGE), sys.base_prefix, sys.prefix, str(chart.REPOSITORY)])
         return [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
             _bound(self.node / "sys", "/sys", True),
-            *(_bound(Path(each), each, True) for each in own),
+            *(_bound(Path(each), each, True) for each in _IMAGE if Path(each).is_dir()),
+        ]
+
+    def _image(self) -> list[Thing]:
+        own = dict.fromkeys([sys.base_prefix, str(chart.REPOSITORY), sys.prefix])
+        return [
+            *(_bound(Path(each), each, True) for each in own if each not in _IMAGE),
             _bound(Path(sys.prefix), "/opt/gpuwatch", True),
         ]
 
