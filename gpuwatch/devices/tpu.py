@@ -5,10 +5,10 @@
 | utilization | each read | duty cycle; the mean of a chip's devices | 0 where nobody has the chip's node open |
 | memory used | 10 s | HBM usage; the sum of a chip's devices | |
 | memory total | 60 s | HBM total, the same | |
-| memory activity | 10 s | HBM utilization, which Google's client calls that of the bandwidth | |
+| memory activity | 15 s | HBM utilization, which Google's client calls that of the bandwidth | |
 | tensor activity | each read | the device plugin on GKE, or `libtpu`: the service does not say it | |
-| tensor idle time, queued programs | 15 s | the service | |
-| uptime, durations of programs, transfers | 60 s | the service; quantiles from its exponential buckets | |
+| tensor idle time, queued programs | 30 s | the service | |
+| uptime, durations of programs; transfers | 60 s; 120 s | the service; quantiles from its exponential buckets | |
 | link health, throttling | 5 s | `libtpu` alone | |
 | processes | see `tpu_owners` | who has /dev/accel* or /dev/vfio/* open | |
 | power, energy | | no interface tells: modelled from the duty cycle and the watts of the specs | |

@@ -68,9 +68,11 @@ CORE = frozenset({DUTY, USED, TOTAL})
 
 PERIODS: Mapping[str, float] = {
     DUTY: 0.0,
-    **dict.fromkeys((USED, BANDWIDTH), 10.0),
-    **dict.fromkeys((IDLE, QUEUE), 15.0),
-    **dict.fromkeys((TOTAL, UPTIME, PROGRAMS, *TRANSFERS), 60.0),
+    USED: 10.0,
+    BANDWIDTH: 15.0,
+    **dict.fromkeys((IDLE, QUEUE), 30.0),
+    **dict.fromkeys((TOTAL, UPTIME, PROGRAMS), 60.0),
+    **dict.fromkeys(TRANSFERS, 120.0),
 }
 """What is asked for, and how often; in between, what was said last of the slow ones stands."""
 
