@@ -120,8 +120,13 @@ class Door:
         self._resume()
 
     def close(self) -> None:
-        """Accept no more, and end what has not become a connection yet."""
+        """Accept who has come, and no more: whoever waits at a socket that is closed is refused."""
         self._loop.remove_reader(self._listening)
+        self._accept()
+        self._listening.close()
+
+    def end(self) -> None:
+        """End what has not become a connection yet."""
         for place in [place for place in self.places if place.transport is None]:
             place.cut()
 

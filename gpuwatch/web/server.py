@@ -98,6 +98,8 @@ class _Server(uvicorn.Server):
             door.close()
         for _ in range(3):
             await asyncio.sleep(0)
+        for door in self._doors:
+            door.end()
         await super().shutdown(sockets)
 
     def leave(self) -> None:

@@ -131,6 +131,9 @@ class Listening:
             raise OSError(errno.EMFILE, "Too many open files")
         return self._real.accept()
 
+    def close(self) -> None:
+        self._real.close()
+
 
 def test_without_descriptors_it_waits_and_then_accepts_again(caplog: pytest.LogCaptureFixture) -> None:
     """Once in the log, no spinning; who came meanwhile is not lost."""

@@ -214,6 +214,25 @@ def test_a_peer_that_has_just_connected_when_the_server_ends_is_answered() -> No
     assert rest == b""
 
 
+def test_peers_that_wait_to_be_accepted_when_the_server_ends_are_answered() -> None:
+    """Nobody else accepts at a socket that is closed: the kernel would refuse them."""
+    with serving() as server, contextlib.ExitStack() as peers:
+        httpx.get(f"{server.url}/-/healthy")
+        loop = server._server._loop
+        loop.call_soon_threadsafe(time.sleep, 0.2)
+        time.sleep(0.05)
+        waiting = [
+            peers.enter_context(socket.create_connection(("127.0.0.1", port_of(server)), timeout=5))
+            for _ in range(5)
+        ]
+        loop.call_soon_threadsafe(server._server.leave)
+        for peer in waiting:
+            peer.sendall(b"GET /-/healthy HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n")
+        answers = [peer.recv(4096) for peer in waiting]
+
+    assert [b"HTTP/1.1 200 OK"] * 5 == [answer[:15] for answer in answers]
+
+
 def test_a_connection_that_comes_while_the_server_ends_is_closed() -> None:
     """Accepted or not, none is left behind for the garbage collector to complain about."""
     for _ in range(50):
