@@ -75,7 +75,8 @@ def attempts(
     cluster: str, job_id: str, sights: Sequence[Sight], records: Iterable[Record] = (), now: float = float("inf")
 ) -> tuple[Attempt, ...]:
     """The attempts of a job id, oldest first: its records, and sights beside them that overlap or touch."""
-    began = [record for record in records if held_until(record, now) is not None]
+    # In one order, whichever a database has them in: of records that cover a sight alike the first has it.
+    began = sorted((each for each in records if held_until(each, now) is not None), key=lambda each: each.key)
     if not began:
         return _by_time(cluster, job_id, sights)
     if not sights and len(began) == 1:

@@ -179,6 +179,7 @@ def test_a_webhook_that_is_ill_holds_up_no_mail_and_is_told_when_it_is_well(made
     hook.well, cluster.over = False, True
 
     wait_until(lambda: cluster.mail.messages and hook.refused, 30.0, "mail is told")
+    settled(cluster)  # the pass that told it has noted that it did
     cluster.kill()
     cluster.start()
     hook.well = True

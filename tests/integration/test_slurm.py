@@ -492,16 +492,17 @@ def test_estimate_in_the_environment_of_a_batch_script_reaches_the_ledger(cluste
     """Handed over by the task prolog on the first node, where it is read, and read by the agent on the second."""
     slurm = cluster.slurm
     words = "device-hours=640 energy=450kWh campaign=from-script"
-    script = f'#SBATCH --export=ALL,GPUWATCH_ESTIMATE="{words}"\nsleep 5'
+    script = f'#SBATCH --export=ALL,GPUWATCH_ESTIMATE="{words}"\nsleep 120'
     jobs = [slurm.submit(script, "--gres=gpu:1", f"--nodelist={node}") for node in slurm.nodes[:2]]
     for job in jobs:
         slurm.wait_for(job, "RUNNING")
     expected = {("environment", words)}
-    wait_until(lambda: [expected] * 2 == [_declared(cluster, job) for job in jobs], 30.0, "both are declared")
+    wait_until(lambda: [expected] * 2 == [_declared(cluster, job) for job in jobs], 90.0, "both are declared")
     handed_over, read = (
         agent.metrics().sum("gpuwatch_agent_socket_requests_total", f'type="{kind}",outcome="ok"')
         for agent, kind in zip(cluster.agents, ("declare", "environment"), strict=True)
     )
+    slurm.says("scancel", *jobs)
     outcome = cluster.settled(*jobs)
 
     assert (True, True) == (handed_over >= 1, read == 1)
@@ -516,17 +517,19 @@ def test_what_a_job_writes_into_its_directory_reaches_the_ledger(cluster: Cluste
     slurm = cluster.slurm
     write = (
         'cd "$GPUWATCH_JOB_DIRECTORY" || exit 1; echo "wall=2h" > declare;'
-        ' echo \'{"step":3,"total":9}\' > progress.1 && mv progress.1 progress; sleep 4'
+        ' echo \'{"step":3,"total":9}\' > progress.1 && mv progress.1 progress; sleep 60'
     )
     job = slurm.submit(write, "--gres=gpu:1", f"--nodelist={slurm.nodes[0]}")
     slurm.wait_for(job, "RUNNING")
     wait_until(lambda: _progress(cluster, job), 30.0, "the job's progress is in the ledger")
     there = (slurm.jobs / job).is_dir()
+    slurm.says("scancel", job)
     cluster.settled(job)
+    wait_until(lambda: not (slurm.jobs / job).exists(), 20.0, "the epilog removes the directory")
 
+    assert there
     assert {("file", "wall=2h")} == _declared(cluster, job)
     assert [(3.0, 9.0)] == _progress(cluster, job)
-    assert (True, False) == (there, (slurm.jobs / job).exists())
 
 
 def test_lying_process_is_charged_to_the_job_of_its_control_group(cluster: Cluster) -> None:

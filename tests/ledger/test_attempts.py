@@ -34,6 +34,18 @@ def test_attempts_are_a_partition_that_order_does_not_change(given_sights: list[
     assert all(gap > TOLERANCE_SECONDS for gap in gaps)
 
 
+def test_of_records_that_cover_a_sight_alike_the_first_submitted_has_it() -> None:
+    """In whichever order a database has them."""
+    alike = [record("9", started=float(T0), ended=T0 + 60.0, submitted=T0 - before) for before in (60, 30)]
+    seen = [Sight(T0 + 1, T0 + 50.0)]
+    found = attempts.attempts("default", "9", seen, alike)
+
+    assert attempts.attempts("default", "9", seen, alike[::-1]) == found
+    assert [(T0 - 60, {T0 + 1}), (T0 - 30, set())] == [
+        (each.record.key.submitted, set(each.starts)) for each in found if each.record is not None
+    ]
+
+
 @settings(max_examples=500)
 @given(st.lists(sights, min_size=1, max_size=8))
 def test_seeing_more_never_splits_an_attempt(given_sights: list[Sight]) -> None:
