@@ -408,14 +408,14 @@ def test_tpus_are_devices_by_a_name_of_their_own(cluster: Cluster) -> None:
     """Four of `gres/tpu`: counted, with their indices, and charged. Slurm tells the node nothing of them."""
     slurm = cluster.slurm
     node = slurm.nodes[2]
-    job = slurm.submit("sleep 8", "--gres=tpu:4", f"--nodelist={node}")
+    job = slurm.submit("sleep 60", "--gres=tpu:4", f"--nodelist={node}")
     slurm.wait_for(job, "RUNNING")
     note = slurm.maps / f"{job}.{node}"
     wait_until(note.exists, SECONDS_TO_SETTLE, "the prolog has noted the job")
     noted = note.read_text()
     wait_until(lambda: _indices(cluster, job), SECONDS_TO_SETTLE, "the ledger knows the job's chips")
     indices = _indices(cluster, job)
-    slurm.wait_for(job, "COMPLETED")
+    slurm.says("scancel", job)
     wait_until(
         lambda: any(each.facts.ended for each in cluster.records(job)[job]),
         SECONDS_TO_SETTLE,
